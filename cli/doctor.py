@@ -1,0 +1,170 @@
+"""What is missing on this machine or unreachable in the lab, and what to type."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from cli import locks, observe, twin
+from cli.engine import Engine
+from cli.observe import Lab
+from cli.stacks import Stack
+from providers.errors import AuthError, HomelabError
+from providers.kubernetes.client import Kube
+from providers.turingpi.client import Bmc, certificate_fingerprint
+from settings import Board
+
+ENGINE = "v3.232.0"
+MIN_PYTHON = (3, 11)
+COMMAND_S = 20.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        what: its name.
+        ok: whether it is as it should be.
+        seen: what was found.
+        fix: what to type when it is not.
+    """
+
+    what: str
+    ok: bool
+    seen: str
+    fix: str = ""
+
+
+def examine(stack: Stack) -> list[Check]:
+    """Look at everything; what can't be looked at is a problem of its own."""
+    checks = [*_machine(), *_engine(stack)]
+    if stack.is_twin:
+        up = twin.running(stack)
+        checks.append(Check("twin", up, "running" if up else "not running", f"homelab up --stack {stack.name}"))
+    try:
+        lab = observe.open_lab(stack)
+    except HomelabError as exc:
+        return [*checks, Check("settings", ok=False, seen=str(exc), fix=f"edit {stack.settings_file.name}")]
+    checks.append(Check("settings", ok=True, seen=f"{stack.settings_file.name}: {len(lab.settings.nodes)} nodes"))
+    return [*checks, *_lab(lab)]
+
+
+def _machine() -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check("python", sys.version_info >= MIN_PYTHON, version, "install Python 3.11 or newer")
+    for tool, arguments in (("go", ["version"]), ("git", ["--version"]), ("make", ["--version"])):
+        seen = _first_line([tool, *arguments])
+        yield Check(
+            tool, seen is not None, seen or "not found", f"install {tool} (your system's package manager has it)"
+        )
+
+
+def _engine(stack: Stack) -> Iterator[Check]:
+    engine = Engine(stack)
+    path = engine.environment.get("PATH", "")
+    pulumi = shutil.which("pulumi", path=path)
+    seen = _first_line([pulumi, "version"]) if pulumi else None
+    yield Check("engine", seen == ENGINE, seen or "not installed", "make up")
+    host = shutil.which("pulumi-language-python", path=path)
+    yield Check("language host", host is not None, host or "not installed", "make up")
+    yield _passphrase(engine)
+    yield _lock(engine)
+
+
+def _passphrase(engine: Engine) -> Check:
+    given = [key for key in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE") if key in engine.environment]
+    where = engine.stack.local / "passphrase"
+    fix = f"put the passphrase of the stack's secrets into {where} (chmod 600), or export PULUMI_CONFIG_PASSPHRASE"
+    return Check("passphrase", bool(given), given[0] if given else "not given", fix)
+
+
+def _lock(engine: Engine) -> Check:
+    folder, name = locks.backend_folder(engine.environment), engine.stack.name
+    held = locks.locks(folder, name) if folder else []
+    if not held:
+        return Check("state lock", ok=True, seen="free")
+    gone = not locks.is_pulumi(held[0].pid)
+    fix = f"homelab up --stack {name} releases it if its process is gone; else wait for it"
+    return Check("state lock", ok=False, seen=f"{held[0].holder}{' (gone)' if gone else ''}", fix=fix)
+
+
+def _lab(lab: Lab) -> list[Check]:
+    """Boards, nodes and the API, all at once."""
+    boards: list[Callable[[], Check]] = [_call(_board, n, b, lab) for n, b in lab.settings.boards.items()]
+    nodes: list[Callable[[], Check]] = [_call(_node, name, lab) for name in lab.settings.enabled_nodes]
+    with ThreadPoolExecutor(len(boards) + len(nodes) + 1) as threads:
+        return list(threads.map(lambda check: check(), [*boards, *nodes, _call(_api, lab)]))
+
+
+def _call(check: Callable[..., Check], *arguments: object) -> Callable[[], Check]:
+    return lambda: check(*arguments)
+
+
+def _board(name: str, board: Board, lab: Lab) -> Check:
+    what, password = f"board {name}", f"homelab:boards.{name}.password"
+    secret = f"pulumi config set --secret --path '{password}' --stack {lab.stack.name}"
+    try:
+        shown = certificate_fingerprint(board.url)
+        if board.fingerprint and not _same(shown, board.fingerprint):
+            fix = f"if the board was reset: set homelab:boards.{name}.fingerprint to {shown}"
+            return Check(what, ok=False, seen=f"{board.url} shows another certificate", fix=fix)
+        if not board.password:
+            return Check(what, ok=False, seen=f"reachable, but its password can't be read ({lab.locked})", fix=secret)
+        with Bmc.connect(observe.endpoint(board)) as bmc:
+            bmc.power()
+    except AuthError as exc:
+        return Check(what, ok=False, seen=str(exc), fix=secret)
+    except HomelabError as exc:
+        return Check(
+            what, ok=False, seen=str(exc), fix=f"check its power and cable, and that {board.url} is its address"
+        )
+    return Check(what, ok=True, seen=f"{board.url}, {shown}")
+
+
+def _node(name: str, lab: Lab) -> Check:
+    node, up = lab.settings.nodes[name], f"homelab up --stack {lab.stack.name}"
+    seen = observe.mode(str(node.address), lab.certificate)
+    fixes = {
+        "foreign": "wipe it if it is yours to wipe: see docs/runbooks, 'a node of another cluster'",
+        "maintenance": up,
+    }
+    fix = fixes.get(seen, f"{up}; if it stays so, look at its console: homelab status, then the board's UART")
+    return Check(f"node {name}", seen == "running", f"{node.address}: {seen}", fix)
+
+
+def _api(lab: Lab) -> Check:
+    where = f"https://{lab.vip}:{lab.settings.cluster.endpoint.port}"
+    up = f"homelab up --stack {lab.stack.name}"
+    if lab.kubeconfig is None:
+        return Check("vip", ok=False, seen=f"{where}: no kubeconfig here yet", fix=up)
+    try:
+        with Kube(lab.kubeconfig, server=where, timeout_s=observe.ANSWER_S) as kube:
+            return Check("vip", ok=True, seen=f"{where} answers: {kube.version()}")
+    except HomelabError as exc:
+        return Check(
+            "vip", ok=False, seen=str(exc), fix=f"homelab status --stack {lab.stack.name} (who holds the VIP?)"
+        )
+
+
+def _same(one: str, other: str) -> bool:
+    return _hex(one) == _hex(other)
+
+
+def _hex(fingerprint: str) -> str:
+    return fingerprint.lower().removeprefix("sha256:").replace(":", "")
+
+
+def _first_line(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=COMMAND_S, check=True, env={**os.environ, "LC_ALL": "C"}
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.splitlines()[0].strip() if done.stdout else ""

@@ -1,0 +1,156 @@
+"""Runs the `pulumi` command for one stack, with the project's private tools and state."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cli import locks
+from cli.stacks import Stack
+from providers.errors import HomelabError, UserError
+from tools import paths
+
+QUERY_S = 120.0
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource of the stack's state. The name is the URN's last part."""
+
+    urn: str
+    type: str
+
+    @property
+    def name(self) -> str:
+        """What the program called it."""
+        return self.urn.rsplit("::", 1)[-1]
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it is one of the lab's node components, not a Kubernetes Node."""
+        parts = self.type.split(":")
+        return parts[0] == locks.PROJECT and parts[-1] == "Node"
+
+
+class Engine:
+    """One stack's engine."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.environment: dict[str, str] = dict(paths.environment(stack.name))
+        if stack.is_twin:
+            self.environment.setdefault("HOMELAB_TIME_SCALE", str(stack.time_scale))
+
+    @property
+    def executable(self) -> str:
+        """Where pulumi is.
+
+        Raises:
+            UserError: nowhere; says how to get it.
+        """
+        found = shutil.which("pulumi", path=self.environment.get("PATH"))
+        if found is None:
+            raise UserError("the Pulumi engine is not installed; `make up` builds it (or `python -m tools`)")
+        return found
+
+    def select(self) -> None:
+        """Make the stack exist and be the current one; a lock that nobody holds any more is released, with a word."""
+        self.release_lock()
+        folder = locks.backend_folder(self.environment)
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._ask("stack", "select", "--create", self.stack.name)
+
+    def release_lock(self) -> None:
+        """See `cli.locks`."""
+        folder = locks.backend_folder(self.environment)
+        for sentence in locks.release_stale(folder, self.stack.name) if folder else ():
+            print(sentence, file=sys.stderr)
+
+    def run(self, verb: str, *arguments: str) -> int:
+        """Run a verb in front of the user's eyes: pulumi's own display, questions and colours.
+
+        Returns:
+            Its exit code.
+        """
+        command = [self.executable, verb, "--stack", self.stack.name, *arguments]
+        process = subprocess.Popen(command, cwd=self.stack.root, env=self.environment)
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue  # the terminal has told pulumi as well, and pulumi needs time to end well
+
+    def outputs(self) -> dict[str, Any]:
+        """What the program exported, secrets in plain; empty before the first `up`."""
+        return self._document("stack", "output", "--show-secrets", "--json", "--stack", self.stack.name)
+
+    def config(self) -> dict[str, Any]:
+        """The stack's configuration with its secrets in plain, as the program gets it: key -> object."""
+        raw = self._document("config", "--show-secrets", "--json", "--stack", self.stack.name)
+        return {key: _value(entry) for key, entry in raw.items()}
+
+    def resources(self) -> list[Resource]:
+        """What the stack's state holds."""
+        deployment = self._document("stack", "export", "--stack", self.stack.name).get("deployment") or {}
+        return [Resource(item["urn"], item["type"]) for item in deployment.get("resources") or ()]
+
+    def remove(self) -> None:
+        """Forget the stack, its state and history, whatever it still lists; its settings file stays."""
+        try:
+            self._ask("stack", "rm", "--force", "--yes", "--preserve-config", self.stack.name)
+        except HomelabError as exc:
+            if "no stack named" not in str(exc):
+                raise
+
+    def _document(self, *arguments: str) -> dict[str, Any]:
+        try:
+            document = json.loads(self._ask(*arguments))
+        except ValueError as exc:
+            raise HomelabError(f"pulumi {arguments[0]}: gave no JSON ({exc})") from None
+        return document if isinstance(document, dict) else {}
+
+    def _ask(self, *arguments: str) -> str:
+        """Run a quiet command to its end.
+
+        Raises:
+            HomelabError: it failed; in its own words.
+        """
+        command = [self.executable, *arguments, "--non-interactive", "--color", "never"]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.stack.root,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=QUERY_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise HomelabError(f"pulumi {' '.join(arguments[:2])}: not done within {QUERY_S:.0f} s") from None
+        if done.returncode != 0:
+            raise HomelabError(f"pulumi {' '.join(arguments[:2])}: {_reason(done.stderr or done.stdout)}")
+        return done.stdout
+
+
+def _value(entry: Mapping[str, Any]) -> Any:
+    """One entry of `pulumi config --json`: objects come parsed, and as text in older engines."""
+    if "objectValue" in entry:
+        return entry["objectValue"]
+    text = entry.get("value", "")
+    try:
+        return json.loads(text) if text[:1] in ("{", "[") else text
+    except ValueError:
+        return text
+
+
+def _reason(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
+    return (errors or lines or ["it gave no reason"])[0]

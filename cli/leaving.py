@@ -1,0 +1,79 @@
+"""Before one node leaves: is it there, may it leave, and what will happen. Nothing is touched here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cli.engine import Resource
+from cli.observe import Lab
+from cli.stacks import suggestion
+from providers.errors import RefusedError, UserError
+from providers.talos import leave
+from providers.talos.quorum import verdict
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A node that is about to leave, and everything that leaves with it."""
+
+    name: str
+    parts: tuple[Resource, ...]
+
+    @property
+    def target(self) -> str:
+        """The engine's pattern for it. It wants full URNs or globs, and says "no resource named" to a bare name."""
+        return f"**::{self.name}"
+
+
+def find(resources: Sequence[Resource], name: str) -> Leaving:
+    """The node component of that name in the stack's state.
+
+    Raises:
+        UserError: there is none.
+    """
+    known = sorted(resource.name for resource in resources if resource.is_node)
+    if name not in known:
+        raise UserError(f"no node {name!r} in this stack; {suggestion(name, known)}")
+    return Leaving(name, tuple(r for r in resources if r.name == name or r.name.startswith(f"{name}-")))
+
+
+def refuse_harm(lab: Lab, name: str) -> None:
+    """Hold a node back whose leaving would cost the cluster, by the settings and by what etcd says now.
+
+    Raises:
+        RefusedError: with the reason.
+    """
+    node = lab.settings.nodes.get(name)
+    if node is not None and node.role != "controlplane":
+        return
+    declared = lab.control_planes
+    static = verdict(declared, declared, name) if name in declared else None
+    if static:
+        raise RefusedError(f"{name} stays: {static}")
+    if lab.certificate is None:
+        return  # no cluster has come up here yet, so there is no etcd to lose
+    etcd = leave.observe(declared, lab.certificate)
+    if etcd is None:
+        raise RefusedError(
+            f"{name} stays: no control plane says how etcd is, so it can't be known what its leaving costs; "
+            "`homelab status` shows who answers"
+        )
+    voting = [member.hostname for member in etcd.members if not member.is_learner]
+    reason = verdict(voting, etcd.healthy, name)
+    if reason:
+        raise RefusedError(f"{name} stays: {reason}")
+
+
+def story(lab: Lab, leaving: Leaving) -> list[str]:
+    """What will happen, step by step."""
+    node = lab.settings.nodes.get(leaving.name)
+    control_plane = node is not None and node.role == "controlplane"
+    steps = [
+        "its pods are evicted, as far as disruption budgets let them go in time",
+        "it leaves etcd (a healthy peer removes it if it is dead)" if control_plane else "",
+        "its Node object is deleted",
+        "its disk's STATE and EPHEMERAL partitions are wiped; what pods kept on it is lost",
+        "it is powered off",
+    ]
+    return [step for step in steps if step]

@@ -1,0 +1,201 @@
+"""The verbs of the `homelab` command. What they do is in the modules beside; here is what they are called."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from cli import credentials, doctor as doctors, leaving, observe, stacks, twin, words
+from cli.engine import Engine
+from cli.stacks import Stack
+from providers.errors import HomelabError, RefusedError, UserError
+
+THROUGH = {"allow_extra_args": True}
+
+
+class Homelab(TyperGroup):
+    """Prints an error of ours as one line, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except HomelabError as exc:
+            words.error(str(exc))
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=Homelab,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From bare Turing Pi 2 boards to a Ready Kubernetes cluster, and one node out and back.",
+)
+
+StackName = Annotated[str, typer.Option("--stack", "-s", help="Which lab: `twin` is simulated.", envvar="STACK")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.")]
+Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+@app.command(context_settings=THROUGH)
+def up(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
+    """Take the lab to what its settings say, from wherever it is.
+
+    Installs, configures and joins what is missing, and leaves `.homelab/kubeconfig` and `.homelab/talosconfig`.
+    Run it again after it was interrupted: it goes on where it was. It never writes a disk that the settings do not
+    release by `generation`, and never flashes a node that already runs. What follows `--` goes to `pulumi up`.
+    """
+    chosen = _prepared(stack)
+    engine = Engine(chosen)
+    _run(engine, "up", *_answered(chosen, yes=yes), *ctx.args)
+    for path in credentials.leave(chosen, engine.outputs()):
+        words.say(f"wrote {path.relative_to(chosen.root)}")
+    words.show(observe.observe(observe.open_lab(chosen)))
+
+
+@app.command(context_settings=THROUGH)
+def preview(ctx: typer.Context, stack: StackName = "twin") -> None:
+    """Show what `up` would do. It changes nothing, and needs no lab that answers."""
+    chosen = stacks.find(stack)
+    engine = Engine(chosen)
+    engine.select()
+    _run(engine, "preview", *ctx.args)
+
+
+@app.command(context_settings=THROUGH)
+def refresh(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
+    """Look at the lab and note what has drifted; the next `up` repairs it. It changes no device."""
+    chosen = _prepared(stack)
+    _run(Engine(chosen), "refresh", *_answered(chosen, yes=yes), *ctx.args)
+
+
+@app.command(context_settings=THROUGH)
+def destroy(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
+    """End the cluster: every node is reset and powered off. It asks first.
+
+    What the cluster stored is lost. Boot images stay on the disks, and nothing outside the settings is touched.
+    """
+    chosen = _prepared(stack)
+    words.confirm(f"End cluster and data of stack {chosen.name} ({words.lab_kind(chosen)})?", yes=yes)
+    _run(Engine(chosen), "destroy", "--yes", *ctx.args)
+    credentials.forget(chosen)
+
+
+@app.command("destroy-target", context_settings=THROUGH)
+def destroy_target(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The node, as the settings call it.")],
+    stack: StackName = "twin",
+    yes: Yes = False,
+) -> None:
+    """Take one node out: drain, leave etcd, reset, power off. It asks first; the next `up` brings it back.
+
+    A dead node can leave too. It never touches another node, and refuses when etcd would lose its quorum. To keep
+    the node out, set `disabled: true` in its settings.
+    """
+    chosen = _prepared(stack)
+    engine = Engine(chosen)
+    node = leaving.find(engine.resources(), name)
+    lab = observe.open_lab(chosen)
+    leaving.refuse_harm(lab, name)
+    words.say(f"{name} leaves {chosen.name}, and nothing else does:")
+    for step in leaving.story(lab, node):
+        words.say(f"  - {step}")
+    words.confirm(f"Take {name} out ({words.lab_kind(chosen)})?", yes=yes)
+    _run(engine, "destroy", "--yes", "--target", node.target, "--target-dependents", *ctx.args)
+    words.show(observe.observe(lab))
+
+
+@app.command()
+def status(stack: StackName = "twin", as_json: Json = False) -> None:
+    """Show what the lab is doing now: boards, nodes, etcd, API and VIP. It changes nothing, and waits for nobody."""
+    seen = observe.observe(observe.open_lab(stacks.find(stack)))
+    if as_json:
+        print(json.dumps(seen.as_json(), indent=2))
+    else:
+        words.show(seen)
+
+
+@app.command()
+def doctor(stack: StackName = "twin", as_json: Json = False) -> None:
+    """Say what is missing on this machine or unreachable in the lab, and what to type. It repairs nothing."""
+    checks = doctors.examine(stacks.find(stack))
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        words.diagnosis(checks)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def down(stack: StackName = "twin", yes: Yes = False) -> None:
+    """End the twin: its processes, its disks, and the stack's state. It asks first, and never touches a real lab."""
+    chosen = stacks.find(stack)
+    if not chosen.is_twin:
+        raise RefusedError(
+            f"stack {chosen.name} is a real lab; `homelab destroy --stack {chosen.name}` ends its cluster"
+        )
+    engine = Engine(chosen)
+    engine.release_lock()
+    words.confirm(f"End the twin of stack {chosen.name}, with its disks and the stack's state?", yes=yes)
+    twin.end(chosen)
+    engine.remove()
+    credentials.forget(chosen)
+    words.say(f"the twin of stack {chosen.name} is gone; `homelab up --stack {chosen.name}` makes a new one")
+
+
+@app.command(context_settings=THROUGH)
+def bench(ctx: typer.Context) -> None:
+    """Measure, on twins of its own; prints a table and writes `bench/results.json`. It never touches a real lab."""
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "bench", *ctx.args], cwd=stacks.ROOT))
+
+
+def _prepared(name: str) -> Stack:
+    """The stack, its twin running if it has one, and nobody else's run in the way."""
+    stack = stacks.find(name)
+    engine = Engine(stack)
+    engine.release_lock()
+    if stack.is_twin:
+        words.say(f"twin {stack.lab}: starting, unless it runs")
+        twin.start(stack)
+    engine.select()
+    return stack
+
+
+def _answered(stack: Stack, *, yes: bool) -> tuple[str, ...]:
+    """What pulumi is told about its question.
+
+    Raises:
+        UserError: it would ask about a real lab, and there is nobody to ask.
+    """
+    if sys.stdin.isatty() and not yes:
+        return ()
+    if not (yes or stack.is_twin):
+        raise UserError(f"stack {stack.name} is a real lab and there is nobody to ask; say --yes (make: YES=1)")
+    return ("--yes",)
+
+
+def _run(engine: Engine, verb: str, *arguments: str) -> None:
+    code = engine.run(verb, *arguments)
+    if code:
+        if verb != "preview":
+            words.say(f"{verb} did not finish; what is done stays done, running it again goes on from there")
+        raise typer.Exit(code)
+
+
+def main() -> None:
+    """The command's entry point outside an installation."""
+    app(prog_name="homelab")
+
+
+if __name__ == "__main__":
+    main()

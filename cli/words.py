@@ -1,0 +1,108 @@
+"""What people see: tables, questions and one-line errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli.doctor import Check
+from cli.observe import Status
+from cli.stacks import Stack
+from providers.errors import UserError
+
+GOOD = {"on", "running", "yes", "answering"}
+BAD = {"unreachable", "refused", "foreign", "no"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Made when needed, so that a redirected output is seen as one."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=stderr)
+
+
+def error(message: str) -> None:
+    """One red line."""
+    console(stderr=True).print(Text(f"error: {' '.join(message.split())}", style="red"))
+
+
+def say(message: str) -> None:
+    """One line to the reader, apart from what a machine may read on stdout."""
+    console(stderr=True).print(Text(message))
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless it was answered beforehand.
+
+    Raises:
+        UserError: there is nobody to ask.
+        typer.Abort: no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"{question} There is nobody to ask here; say --yes (make: YES=1)")
+    typer.confirm(question, abort=True, err=True)
+
+
+def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A plain table, with good and bad words in their colours."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        made.add_column(heading, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+    return made
+
+
+def _style(cell: str) -> str:
+    if cell in GOOD:
+        return "green"
+    return "red" if cell in BAD else ""
+
+
+def show(status: Status) -> None:
+    """The status, for people."""
+    cluster, out = status.cluster, console()
+    etcd = cluster["etcd"]
+    members = f"{etcd['healthy']} of {etcd['members']} members healthy" if etcd else "unknown"
+    out.print(
+        table(
+            ("cluster", "api", "kubernetes", "etcd", "vip", "held by"),
+            [
+                (
+                    cluster["name"],
+                    cluster["api"],
+                    cluster["kubernetes"] or "-",
+                    members,
+                    status.vip["address"] or "-",
+                    status.vip["holder"] or "nobody",
+                )
+            ],
+        )
+    )
+    out.print()
+    rows = ((n.name, n.role, n.address, n.power, n.talos, _ready(n.ready)) for n in status.nodes)
+    out.print(table(("node", "role", "address", "power", "talos", "ready"), rows))
+
+
+def _ready(ready: bool | None) -> str:
+    return "unknown" if ready is None else ("yes" if ready else "no")
+
+
+def diagnosis(checks: Iterable[Check]) -> None:
+    """What was looked at; under each problem, what to type."""
+    out = console()
+    for check in checks:
+        mark = Text("ok    ", style="green") if check.ok else Text("wrong ", style="red")
+        out.print(mark + Text(f"{check.what}: {check.seen}"), soft_wrap=True)
+        if not check.ok:
+            out.print(Text(f"      -> {check.fix}"), soft_wrap=True)
+
+
+def lab_kind(stack: Stack) -> str:
+    """What is at stake."""
+    return "simulated hardware" if stack.is_twin else "REAL hardware"
