@@ -1,0 +1,152 @@
+"""What the Talos API answers, as plain values, and how each is read from the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import yaml
+
+from providers.talos.api import talos_pb2 as pb
+
+
+class ApplyMode(Enum):
+    """How a config is taken: see `plan.py` for which changes need what."""
+
+    AUTO = "AUTO"
+    NO_REBOOT = "NO_REBOOT"
+    REBOOT = "REBOOT"
+    STAGED = "STAGED"
+    TRY = "TRY"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What the node did with a config; `mode` is what it chose, `details` its words or the dry run's difference."""
+
+    mode: ApplyMode
+    details: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Version:
+    """The running Talos."""
+
+    tag: str
+    arch: str
+    platform: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where in its life the machine is: `booting installing maintenance running rebooting resetting upgrading ...`."""
+
+    name: str
+    ready: bool
+    unmet: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk as the node sees it."""
+
+    device: str
+    size_bytes: int
+    model: str
+    serial: str
+    kind: str
+    wwid: str
+    bus_path: str
+    system: bool
+    readonly: bool
+
+
+@dataclass(frozen=True)
+class EtcdMember:
+    """A member of etcd; `id` is what `etcd_remove_member` takes."""
+
+    id: int
+    hostname: str
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...]
+    learner: bool
+
+
+@dataclass(frozen=True)
+class EtcdStatus:
+    """One member's own view; `leader` is 0 when it knows none."""
+
+    member_id: int
+    leader: int
+    learner: bool
+    db_size_bytes: int
+    raft_index: int
+    raft_applied_index: int
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of the node: `state` is Talos' word (`Running`, `Preparing`, ...), `healthy` None when not known."""
+
+    state: str
+    healthy: bool | None
+    message: str
+
+
+def disk(message: pb.Disk) -> Disk:
+    """A disk from the wire."""
+    return Disk(
+        device=message.device_name,
+        size_bytes=message.size,
+        model=message.model,
+        serial=message.serial,
+        kind=pb.Disk.Type.Name(message.type).lower(),
+        wwid=message.wwid,
+        bus_path=message.bus_path,
+        system=message.system_disk,
+        readonly=message.readonly,
+    )
+
+
+def etcd_member(message: pb.EtcdMember) -> EtcdMember:
+    """A member from the wire."""
+    return EtcdMember(
+        id=message.id,
+        hostname=message.hostname,
+        peer_urls=tuple(message.peer_urls),
+        client_urls=tuple(message.client_urls),
+        learner=message.is_learner,
+    )
+
+
+def etcd_status(message: pb.EtcdMemberStatus) -> EtcdStatus:
+    """A member's view from the wire."""
+    return EtcdStatus(
+        member_id=message.member_id,
+        leader=message.leader,
+        learner=message.is_learner,
+        db_size_bytes=message.db_size,
+        raft_index=message.raft_index,
+        raft_applied_index=message.raft_applied_index,
+        errors=tuple(message.errors),
+    )
+
+
+def service(message: pb.ServiceInfo) -> Service:
+    """A service from the wire."""
+    health = message.health
+    return Service(message.state, None if health.unknown else health.healthy, health.last_message)
+
+
+def unwrapped_config(text: str) -> str:
+    """The machine config out of its resource's YAML.
+
+    Talos gives it as one YAML string (all documents); earlier versions gave the document itself.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, str) else text
