@@ -1,0 +1,38 @@
+"""What `pulumi stack output` shows."""
+
+from __future__ import annotations
+
+import pulumi
+
+from providers.talos.resources import Cluster
+from settings import Settings
+
+
+def export(lab: Settings, cluster: Cluster) -> None:
+    """The credentials as secrets; where things are, and what to do next, in plain."""
+    pulumi.export("kubeconfig", cluster.kubeconfig)
+    pulumi.export("talosconfig", cluster.talosconfig)
+    pulumi.export(
+        "endpoints",
+        {"api": lab.cluster.endpoint.url, "talos": [str(address) for address in lab.control_plane_addresses]},
+    )
+    pulumi.export(
+        "nodes",
+        {
+            node.name: {
+                "role": node.role.value,
+                "address": str(node.address),
+                "board": node.board,
+                "slot": node.slot,
+            }
+            for node in lab.enabled_nodes
+        },
+    )
+    pulumi.export(
+        "next_steps",
+        [
+            "export KUBECONFIG=.homelab/kubeconfig; kubectl get nodes",
+            "talosctl --talosconfig .homelab/talosconfig dashboard",
+            "homelab status",
+        ],
+    )

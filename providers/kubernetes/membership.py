@@ -1,0 +1,110 @@
+"""How a node comes into its cluster and how it leaves it, alive or dead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from providers import locks, pace
+from providers.deadline import Deadline
+from providers.dynamic import Props
+from providers.engine import Reporter
+from providers.errors import DeadlineError, HomelabError, UnreachableError
+from providers.kubernetes.client import Kube
+from providers.talos import leave as etcd
+from providers.talos.pki import ClientCert
+from providers.talos.wire import admin
+
+READY_S = 900.0
+VOTES_S = 600.0
+DRAIN_S = 300.0
+API_S = 120.0
+ONE_AFTER_THE_OTHER_S = 1800.0
+
+
+def join(props: Props, report: Reporter) -> None:
+    """Wait until the node takes part.
+
+    Raises:
+        DeadlineError: it is not Ready, or does not vote in etcd, within its time; says what was seen last.
+    """
+    with Kube(props["kubeconfig"]) as kube:
+        kube.wait_ready(props["node"], Deadline(pace.limit(READY_S)), report.progress)
+        kube.cordon(props["node"], Deadline(pace.limit(API_S)), unschedulable=False)
+    if props["role"] == "controlplane":
+        _wait_for_vote(props, report)
+
+
+def _wait_for_vote(props: Props, report: Reporter) -> None:
+    report.progress("waiting for its vote in etcd")
+    cert, what = admin(props["os_ca"]), f"{props['node']} ({props['address']}): a vote in etcd"
+    Deadline(pace.limit(VOTES_S)).poll(lambda: _votes(props, etcd.observe(_peers(props), cert)), what, pace.interval(2))
+
+
+def _votes(props: Props, seen: etcd.Etcd | None) -> bool | None:
+    member = seen.member(props["node"], props["address"]) if seen else None
+    return True if member is not None and not member.learner else None
+
+
+def _peers(props: Props) -> Mapping[str, str]:
+    return dict(props["control_planes"])
+
+
+def is_gone(props: Props, report: Reporter) -> bool:
+    """Whether the cluster answers and does not know the node."""
+    try:
+        with Kube(props["kubeconfig"]) as kube:
+            return kube.node(props["node"]) is None
+    except HomelabError as error:
+        report.warn(f"{props['node']}: membership not read: {error}")
+        return False
+
+
+def leave(props: Props, report: Reporter) -> None:
+    """Take the node out: drain, etcd, Node object. What is done already is no error; what fails leaves the node as it is.
+
+    Raises:
+        RefusedError: etcd would lose its quorum.
+        UnreachableError: nobody is left who could take it out.
+    """
+    lock = f"membership of {','.join(sorted(_peers(props)))}"
+    with locks.held(lock, f"taking {props['node']} out", Deadline(ONE_AFTER_THE_OTHER_S), report.progress):
+        _leave(props, report)
+
+
+def _leave(props: Props, report: Reporter) -> None:
+    is_control_plane, cert = props["role"] == "controlplane", admin(props["os_ca"])
+    if is_control_plane:
+        _refuse_early(props, cert)
+    with Kube(props["kubeconfig"]) as kube:
+        _drain(kube, props["node"], report)
+        if is_control_plane:
+            etcd.leave_etcd(props["node"], props["address"], _peers(props), cert, report)
+        report.progress("deleting its Node")
+        _delete_node(kube, props["node"])
+
+
+def _refuse_early(props: Props, cert: ClientCert) -> None:
+    """Find out that the node must not leave before its pods were moved."""
+    seen = etcd.observe({**_peers(props), props["node"]: props["address"]}, cert)
+    if seen is not None and seen.member(props["node"], props["address"]) is not None:
+        etcd.refuse_quorum_loss(seen, props["node"])
+
+
+def _drain(kube: Kube, node: str, report: Reporter) -> None:
+    """Bounded: a pod that will not go must not keep the node for ever."""
+    try:
+        drained = kube.drain(node, Deadline(pace.limit(DRAIN_S)), report.progress)
+    except (UnreachableError, DeadlineError) as error:
+        report.warn(f"{node}: not drained: {error}")
+        return
+    if not drained.complete:
+        left = ", ".join(str(pod) for pod in drained.left)
+        report.warn(f"{node}: left after {pace.limit(DRAIN_S):.0f} s with pods still on it: {left}")
+
+
+def _delete_node(kube: Kube, node: str) -> None:
+    """Delete it, and see that it stays away: a kubelet that restarts just then would register it again."""
+    deadline = Deadline(pace.limit(API_S))
+    kube.delete_node(node, deadline)
+    deadline.sleep(pace.interval(5))
+    kube.delete_node(node, deadline)

@@ -1,0 +1,241 @@
+"""Bringing one machine to its config and keeping it there: look, then do the mildest thing that works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+from providers import locks, pace
+from providers.deadline import Deadline
+from providers.dynamic import Props
+from providers.engine import Reporter
+from providers.errors import DeadlineError, ForeignNodeError, HomelabError
+from providers.talos import leave, plan
+from providers.talos.client import ApplyMode, Mode, Talos, TalosError, probe
+from providers.talos.config import NodeConfig, render, same
+from providers.talos.pki import ClientCert
+from providers.talos.secrets import SecretsBundle
+from providers.talos.wire import admin, unpack
+
+ANSWER_S = 420.0  # from power on to an answering API
+CONFIGURED_S = 600.0  # from an accepted config, through install and reboot, to the node's own certificates
+REJOIN_S = 120.0
+RESET_S = 300.0
+WIPED = ("STATE", "EPHEMERAL")
+
+
+def settle(props: Props, report: Reporter) -> None:
+    """Have the node run with its config, whatever it was doing before.
+
+    Raises:
+        ForeignNodeError: it belongs to another cluster.
+        DeadlineError: it did not answer, or came back without its config.
+    """
+    bundle = _bundle(props)
+    cert, wished = admin(bundle.os), _render(props, bundle)
+    mode = _answering(props, cert, report)
+    if mode is Mode.FOREIGN:
+        raise ForeignNodeError(
+            f"{props['node']} ({props['address']}): belongs to another cluster; nothing was changed on it"
+        )
+    if mode is Mode.OURS and _was_removed(props, cert, report):
+        report.warn("was removed from etcd while it was away; its old state is reset before it may join again")
+        _reset(props, cert, report)
+        mode = Mode.MAINTENANCE
+    if mode is Mode.MAINTENANCE:
+        _configure(props, wished, cert, report)
+    else:
+        _change(props, wished, cert, report)
+
+
+def effect(olds: Props, news: Props) -> str:
+    """What applying the change will do to the running node, in words; "" when nobody would notice."""
+    changes = plan.compare(_render(olds, _bundle(olds)), _render(news, _bundle(news)))
+    if not changes.reboot:
+        return ""
+    what = ", ".join(changes.reboot)
+    if news["allow_reboot"]:
+        return f"reboots for {what}"
+    return f"needs a reboot for {what}: staged, and active after its next reboot (cluster.talos.allow_reboot is off)"
+
+
+def drift(props: Props, report: Reporter) -> str:
+    """How the live config differs from the wished one; "" when it does not, or when the node can't be asked."""
+    bundle = _bundle(props)
+    cert = admin(bundle.os)
+    mode = probe(props["address"], cert, timeout_s=5)
+    if mode is Mode.MAINTENANCE:
+        return "has lost its config: it waits in maintenance mode"
+    if mode is not Mode.OURS:
+        report.warn(f"{props['node']} ({props['address']}): not read, it is {mode.value}")
+        return ""
+    try:
+        with Talos.secure(props["address"], cert) as talos:
+            live = talos.machine_config(timeout_s=30)
+    except HomelabError as error:
+        report.warn(f"{props['node']} ({props['address']}): not read: {error}")
+        return ""
+    return "" if same(live, _render(props, bundle)) else "its config was changed by hand"
+
+
+def give_back(props: Props, report: Reporter) -> None:
+    """Reset the node to maintenance mode; one that stays silent is left, with a word."""
+    cert = admin(_bundle(props).os)
+    deadline = Deadline(pace.limit(60))
+    mode = probe(props["address"], cert, timeout_s=5)
+    while mode in (Mode.SILENT, Mode.REFUSED) and not deadline.expired:
+        report.progress("waiting for it to answer")
+        deadline.sleep(pace.interval(5))
+        mode = probe(props["address"], cert, timeout_s=5)
+    if mode is Mode.OURS:
+        _reset(props, cert, report)
+    elif mode is not Mode.MAINTENANCE:
+        report.warn(
+            f"{props['node']} ({props['address']}): not reset, it is {mode.value}; its disk still holds this cluster's state "
+            f"and must be wiped before the module is used elsewhere"
+        )
+
+
+def _bundle(props: Props) -> SecretsBundle:
+    return unpack(props["secrets"])
+
+
+def _render(props: Props, bundle: SecretsBundle) -> str:
+    return render(NodeConfig.from_dict({**props["spec"], "credentials": props.get("credentials") or {}}), bundle)
+
+
+def _answering(props: Props, cert: ClientCert, report: Reporter) -> Mode:
+    report.progress("waiting for the Talos API")
+
+    def answer() -> Mode | None:
+        mode = probe(props["address"], cert, timeout_s=3)
+        return None if mode in (Mode.SILENT, Mode.REFUSED) else mode
+
+    what = f"{props['node']} ({props['address']}): Talos API"
+    return Deadline(pace.limit(ANSWER_S)).poll(answer, what, pace.interval(2))
+
+
+def _configure(props: Props, wished: str, cert: ClientCert, report: Reporter) -> None:
+    """Apply the config in maintenance mode and wait until the node answers with the cluster's certificates."""
+    report.progress("applying its config")
+    with Talos.insecure(props["address"]) as talos:
+        talos.apply_configuration(wished, ApplyMode.AUTO, timeout_s=pace.limit(60))
+    report.progress("installing")
+    deadline = Deadline(pace.limit(CONFIGURED_S))
+    try:
+        deadline.poll(lambda: _has_config(props, cert), props["node"], pace.interval(2))
+    except DeadlineError as error:
+        seen = probe(props["address"], cert, timeout_s=5)
+        hint = (
+            "it took the config but came back without it: is install.disk right?" if seen is Mode.MAINTENANCE else str(error)
+        )
+        raise DeadlineError(
+            f"{props['node']} ({props['address']}): config applied, but after {deadline.seconds:.0f} s it is {seen.value}; "
+            f"{hint}; `talosctl -n {props['address']} dmesg` tells more"
+        ) from error
+
+
+def _has_config(props: Props, cert: ClientCert) -> bool | None:
+    if probe(props["address"], cert, timeout_s=3) is not Mode.OURS:
+        return None
+    try:
+        with Talos.secure(props["address"], cert) as talos:
+            talos.version(timeout_s=5)
+    except HomelabError:
+        return None
+    return True
+
+
+def _change(props: Props, wished: str, cert: ClientCert, report: Reporter) -> None:
+    with Talos.secure(props["address"], cert) as talos:
+        live = talos.machine_config(timeout_s=30)
+    if same(live, wished):
+        report.info("adopted: it runs with this very config")
+        return
+    with _one_at_a_time(props, report):
+        rebooted = _apply_mildly(props, wished, cert, report)
+        if rebooted:
+            _back_after_reboot(props, cert, report)
+
+
+def _one_at_a_time(props: Props, report: Reporter) -> AbstractContextManager[None]:
+    """Control planes change one after the other, so that etcd never misses two of them."""
+    if props["spec"]["role"] != "controlplane":
+        return nullcontext()
+    name = f"control planes of {props['spec']['cluster']}"
+    limit_s = pace.limit(CONFIGURED_S) * 5
+    return locks.held(name, f"changing {props['node']}", Deadline(limit_s), report.progress)
+
+
+def _apply_mildly(props: Props, wished: str, cert: ClientCert, report: Reporter) -> bool:
+    """Apply without a reboot where Talos can; else reboot when that is allowed, else stage. True when it reboots."""
+    with Talos.secure(props["address"], cert) as talos:
+        try:
+            talos.apply_configuration(wished, ApplyMode.NO_REBOOT, timeout_s=pace.limit(60))
+        except TalosError as error:
+            if error.code != "INVALID_ARGUMENT" or "reboot" not in str(error):
+                raise
+        else:
+            report.info("config changed without a reboot")
+            return False
+        if not props["allow_reboot"]:
+            talos.apply_configuration(wished, ApplyMode.STAGED, timeout_s=pace.limit(60))
+            report.warn(f"{props['node']}: config staged; it becomes active with the next reboot")
+            return False
+        talos.apply_configuration(wished, ApplyMode.REBOOT, timeout_s=pace.limit(60))
+        return True
+
+
+def _back_after_reboot(props: Props, cert: ClientCert, report: Reporter) -> None:
+    report.progress("rebooting")
+    Deadline(pace.limit(60)).poll(
+        lambda: (probe(props["address"], cert, timeout_s=2) is not Mode.OURS) or None, "reboot", pace.interval(1)
+    )
+    deadline = Deadline(pace.limit(CONFIGURED_S))
+    what = f"{props['node']} ({props['address']}): coming back after its reboot"
+    deadline.poll(lambda: _has_config(props, cert), what, pace.interval(2))
+    if props["spec"]["role"] == "controlplane":
+        deadline.poll(lambda: _is_member(props, cert), f"{what}, etcd", pace.interval(2))
+
+
+def _is_member(props: Props, cert: ClientCert) -> bool | None:
+    etcd = leave.observe(_control_planes(props), cert)
+    if etcd is None or etcd.member(props["node"], props["address"]) is None:
+        return None
+    return (props["node"] in etcd.healthy) or None
+
+
+def _control_planes(props: Props) -> Mapping[str, str]:
+    return dict(props["control_planes"])
+
+
+def _was_removed(props: Props, cert: ClientCert, report: Reporter) -> bool:
+    """Whether this control plane has data of an etcd that its peers no longer count it in.
+
+    It is given time first: one that is just joining is not listed yet either.
+    """
+    peers = {name: ip for name, ip in _control_planes(props).items() if name != props["node"]}
+    if props["spec"]["role"] != "controlplane" or not peers or leave.observe(peers, cert) is None:
+        return False
+    report.progress("waiting for it to be an etcd member")
+    try:
+        Deadline(pace.limit(REJOIN_S)).poll(lambda: _is_listed(props, peers, cert), "member", pace.interval(2))
+    except DeadlineError:
+        return leave.observe(peers, cert) is not None
+    return False
+
+
+def _is_listed(props: Props, peers: Mapping[str, str], cert: ClientCert) -> bool | None:
+    etcd = leave.observe(peers, cert)
+    return True if etcd is None or etcd.member(props["node"], props["address"]) else None
+
+
+def _reset(props: Props, cert: ClientCert, report: Reporter) -> None:
+    """Wipe STATE and EPHEMERAL and wait for maintenance mode; nothing else on the disk is touched."""
+    report.progress("resetting STATE and EPHEMERAL")
+    with Talos.secure(props["address"], cert) as talos:
+        talos.reset(graceful=False, reboot=True, wipe_labels=WIPED, timeout_s=pace.limit(60))
+    what = f"{props['node']} ({props['address']}): maintenance mode after its reset"
+    Deadline(pace.limit(RESET_S)).poll(
+        lambda: (probe(props["address"], cert, timeout_s=3) is Mode.MAINTENANCE) or None, what, pace.interval(2)
+    )

@@ -1,0 +1,163 @@
+"""A cluster's secrets, its machines and its bootstrap, as Pulumi resources over the Talos client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from providers.dynamic import Props, Provider, changed_keys, is_known
+from providers.engine import Reporter
+from providers.errors import HomelabError
+from providers.talos import bootstrap, identity, machine
+from providers.talos.pki import days_left
+from providers.talos.secrets import SecretsBundle, kubeconfig, talosconfig
+from providers.talos.wire import pack, unpack
+
+RENEW_BELOW_DAYS = 30
+
+
+class SecretsProvider(Provider):
+    """Makes the cluster's secrets once, or reads them back from a cluster that already runs."""
+
+    inputs = ("cluster",)
+    memos = ("control_planes", "workers", "talosconfig_path")
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """The secrets change only when a talosconfig of another cluster was put in place to be adopted."""
+        if not is_known(news):
+            return DiffResult(changes=False)
+        return DiffResult(changes=identity.other_cluster(Path(news["talosconfig_path"]), _bundle(olds)))
+
+    def create(self, props: Props) -> CreateResult:
+        """Read the secrets back where a cluster answers, else make them."""
+        bundle = identity.establish(_lab(props), Reporter())
+        return CreateResult(props["cluster"], self.stored(props, bundle=pack(bundle)))
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        """Take over the cluster that the talosconfig in place belongs to."""
+        bundle = identity.establish(_lab(news), Reporter())
+        return UpdateResult(self.stored(news, bundle=pack(bundle)))
+
+
+class MachineProvider(Provider):
+    """Keeps a node's machine config applied; deleting it resets STATE and EPHEMERAL, and nothing else."""
+
+    inputs = ("node", "address", "spec", "secrets", "credentials", "generation")
+    memos = ("allow_reboot", "control_planes")
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Say in the preview what a change will do to the running node."""
+        changed = changed_keys(olds, news, self.inputs)
+        if changed and is_known(news) and olds.get("spec"):
+            effect = machine.effect(olds, news)
+            if effect:
+                Reporter().warn(f"{news['node']}: {effect}")
+        return DiffResult(changes=bool(changed) or bool(olds.get("drift")))
+
+    def create(self, props: Props) -> CreateResult:
+        """Apply the config to a node in maintenance mode, or adopt one that already runs with it."""
+        machine.settle(props, Reporter())
+        return CreateResult(f"{props['node']}-machine", self.stored(props, drift=""))
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        """Apply the changed config in the mildest mode that works; control planes one at a time."""
+        machine.settle(news, Reporter())
+        return UpdateResult(self.stored(news, drift=""))
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        """Compare the live config with the wished one; a node that waits in maintenance mode has lost its config."""
+        drift = machine.drift(props, Reporter())
+        return ReadResult(id_, {**props, "drift": drift})
+
+    def delete(self, _id: str, props: Props) -> None:
+        """Reset the node to maintenance mode."""
+        machine.give_back(props, Reporter())
+
+
+class ClusterProvider(Provider):
+    """Bootstraps etcd once, and gives the credentials that people use."""
+
+    inputs = ("cluster", "control_planes", "vip", "dns", "port", "secrets")
+
+    def problems(self, olds: Props, news: Props) -> list[tuple[str, str]]:
+        """Refuse, at preview, a change that would cost the quorum, as far as the lab can be asked now."""
+        if not olds.get("control_planes") or not is_known(news):
+            return []
+        leaving = sorted(set(olds["control_planes"]) - set(news["control_planes"]))
+        reason = bootstrap.why_not_leave(leaving, olds["control_planes"], _bundle(news)) if leaving else None
+        return [("control_planes", reason)] if reason else []
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Besides changed inputs: client certificates that are about to expire are issued anew."""
+        return DiffResult(changes=bool(changed_keys(olds, news, self.inputs)) or _expiring(olds))
+
+    def create(self, props: Props) -> CreateResult:
+        """Bootstrap the cluster unless any control plane already has a member, and wait until its API answers."""
+        bootstrap.ensure(_plan(props), _bundle(props), Reporter())
+        return CreateResult(props["cluster"], self.stored(props, **_credentials(props)))
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        """Issue the credentials anew for the changed endpoints."""
+        return UpdateResult(self.stored(news, **_credentials(news)))
+
+
+def _bundle(props: Props) -> SecretsBundle:
+    return unpack(props.get("secrets") or props["bundle"])
+
+
+def _lab(props: Props) -> identity.Lab:
+    return identity.Lab(props["cluster"], props["control_planes"], props["workers"], Path(props["talosconfig_path"]))
+
+
+def _plan(props: Props) -> bootstrap.Plan:
+    return bootstrap.Plan(props["cluster"], props["control_planes"], props["vip"], int(props["port"]))
+
+
+def _credentials(props: Props) -> Props:
+    bundle, endpoints = _bundle(props), list(props["control_planes"].values())
+    server = f"https://{props['vip']}:{int(props['port'])}"
+    return {
+        "talosconfig": talosconfig(props["cluster"], bundle.issue_client(), endpoints, endpoints),
+        "kubeconfig": kubeconfig(props["cluster"], server, bundle.issue_kubernetes_admin()),
+    }
+
+
+def _expiring(olds: Props) -> bool:
+    try:
+        left = min(days_left(pem) for pem in identity.client_certificates(olds["talosconfig"], olds["kubeconfig"]))
+    except (HomelabError, KeyError, ValueError):
+        return True
+    return left < RENEW_BELOW_DAYS
+
+
+class Secrets(Resource, module="talos", name="Secrets"):
+    """The secrets bundle of a cluster: `bundle`, a secret."""
+
+    bundle: pulumi.Output[str]
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        secret = pulumi.ResourceOptions(additional_secret_outputs=["bundle"])
+        outputs = {"bundle": None}
+        super().__init__(SecretsProvider(), name, {**props, **outputs}, pulumi.ResourceOptions.merge(secret, opts))
+
+
+class Machine(Resource, module="talos", name="Machine"):
+    """A node's machine config, applied."""
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(MachineProvider(), name, props, opts)
+
+
+class Cluster(Resource, module="talos", name="Cluster"):
+    """The bootstrapped cluster: `kubeconfig` and `talosconfig`, both secret."""
+
+    kubeconfig: pulumi.Output[str]
+    talosconfig: pulumi.Output[str]
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        secret = pulumi.ResourceOptions(additional_secret_outputs=["kubeconfig", "talosconfig"])
+        outputs = {"kubeconfig": None, "talosconfig": None}
+        super().__init__(ClusterProvider(), name, {**props, **outputs}, pulumi.ResourceOptions.merge(secret, opts))
