@@ -1,8 +1,9 @@
 """Disk images of the twin: small files that carry what a boot loader would find in a real one.
 
 Layout: 16 bytes magic, 4 bytes big-endian length, a JSON header of that length, then the body. The header has
-`schematic`, `version`, `arch`, `overlay`, `body_bytes` and `sha256` (of the body); the body is pseudo-random and follows
-from the header alone, so the same image is made again byte for byte. One wrong or missing byte, and a module won't boot it.
+`schematic`, `version`, `arch`, `overlay`, `body_bytes` and `sha256` (of the body); the body is pseudo-random and
+follows from the header alone, so the same image is made again byte for byte. One wrong or missing byte, and a module
+won't boot it.
 """
 
 import hashlib

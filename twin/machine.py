@@ -11,6 +11,7 @@ from twin.faults import Fault
 from twin.lab import Lab, MachineSpec
 
 UART_BYTES = 16 << 10
+_OVERLAY = {"rk1": "turingrk1", "cm4": "rpi_generic"}  # what its boot loader and device tree come from (facts B8)
 _LOADER = {"rk1": "U-Boot 2024.10 (Turing RK1)", "cm4": "Raspberry Pi Bootloader (CM4)"}
 
 
@@ -60,7 +61,6 @@ class Machine:
         lab.machines[spec.name] = self
         lab.faults.on_now("power-cut", self._power_cut_fault)
         lab.faults.on_now("node-dead", self._dead_fault)
-        lab.faults.on_now("node-mended", self._mended_fault)
 
     @property
     def name(self) -> str:
@@ -125,12 +125,13 @@ class Machine:
 
     async def _boot(self) -> None:
         image = self.disk.image
-        if self.disk.content is Content.BLANK:
-            return  # nothing on the eMMC: the serial line stays silent
+        if self.disk.content is Content.BLANK or (image and image.overlay != _OVERLAY[self.spec.module]):
+            self._emit("boot_failed", reason="no boot loader for this module on the disk")
+            return  # nothing that this module could start: the serial line stays silent
         self.uart(f"\n{_LOADER[self.spec.module]}\n")
         if image is None:
             self.uart("** Invalid partition table **\nERROR: no bootable image on mmc 0, resetting ...\n")
-            self._emit("boot_failed")
+            self._emit("boot_failed", reason="damaged")
             return
         self._begin(image.version)
         await self.lab.clock.sleep(self.lab.times.boot_s)
@@ -191,7 +192,3 @@ class Machine:
         if fault.node == self.name:
             self._lose_power()
             self.dead = True
-
-    def _mended_fault(self, fault: Fault) -> None:
-        if fault.node == self.name:
-            self.dead = False

@@ -1,0 +1,206 @@
+"""The API of firmware 2.0 and later under `/api/bmc` (facts A3 to A6)."""
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from twin.bmc import answers, queries
+from twin.bmc.auth import Denied
+from twin.bmc.daemon import Daemon
+from twin.bmc.flash import FlashRefused, Overrun, Transfer
+
+_CHUNK_BYTES = 64 << 10
+_GONE = (0, 7, 8)  # TCP states without a peer that still sends: none, CLOSE, CLOSE_WAIT
+
+
+def application(daemon: Daemon) -> web.Application:
+    """The https API of one board."""
+    app = web.Application(middlewares=answers.middlewares(daemon), client_max_size=1 << 20)
+    api = Api(daemon)
+    app.router.add_route("*", "/api/bmc/authenticate", api.authenticate)
+    app.router.add_post("/api/bmc/upload/{handle}", api.guarded(api.upload))
+    app.router.add_get("/api/bmc/upload/{handle}/cancel", api.guarded(api.cancel))
+    app.router.add_get("/api/bmc/info", api.guarded(api.info))
+    app.router.add_get("/api/bmc/backup", api.guarded(api.backup))
+    app.router.add_route("*", "/api/bmc", api.guarded(api.dispatch))
+    app.router.add_route("*", "/api/bmc/{rest:.*}", api.guarded(api.unknown))
+    app.router.add_route("*", "/{rest:.*}", api.unknown)
+    return app
+
+
+def redirect(daemon: Daemon) -> web.Application:
+    """Port 80: `/info`, and everything else is sent to :443, even when the Host names a port (facts A2)."""
+
+    async def info(request: web.Request) -> web.Response:
+        return answers.ok(queries.other(daemon))
+
+    async def moved(request: web.Request) -> web.Response:
+        return web.Response(status=308, headers={"Location": f"https://{request.host}:443{request.raw_path}"})
+
+    app = web.Application()
+    app.router.add_get("/info", info)
+    app.router.add_route("*", "/{rest:.*}", moved)
+    return app
+
+
+class Api:
+    """The handlers of one bmcd."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def guarded(self, handler: Any) -> Any:
+        """Authentication, and one request at a time: bmcd holds its auth mutex until the handler returns."""
+
+        async def call(request: web.Request) -> web.StreamResponse:
+            if not self._daemon.board.spec.loopback_auth:
+                return await handler(request)  # type: ignore[no-any-return]
+            async with self._daemon.busy:
+                self._daemon.auth.check(_peer(request), request.headers.get("Authorization"))
+                return await handler(request)  # type: ignore[no-any-return]
+
+        return call
+
+    async def authenticate(self, request: web.Request) -> web.Response:
+        """A token for user and password; the answer has no content type."""
+        async with self._daemon.busy:
+            try:
+                token = self._daemon.auth.login(_peer(request), await request.read())
+            except Denied as error:
+                return answers.plain(str(error), 403)
+        session = {"id": token, "name": "User Session", "description": "User Session"}
+        body = json.dumps({**session, "username": self._daemon.board.spec.username}).encode()
+        response = web.Response(body=body, headers={"X-Auth-Token": token})
+        del response.headers["Content-Type"]
+        return response
+
+    async def unknown(self, request: web.Request) -> web.Response:
+        """Any other path is the web UI's."""
+        return answers.index()
+
+    async def info(self, request: web.Request) -> web.Response:
+        """The same as `type=other`."""
+        return answers.ok(queries.other(self._daemon))
+
+    async def backup(self, request: web.Request) -> web.Response:
+        """The BMC's settings as an archive."""
+        return queries.backup()
+
+    async def dispatch(self, request: web.Request) -> web.StreamResponse:
+        """bmcd looks for flash requests by substring in the undecoded query, then at `opt` and `type`."""
+        raw = request.rel_url.raw_query_string
+        transfer = re.search(r"type=(flash|firmware)", raw)
+        if transfer and request.method == "GET" and "opt=get" in raw:
+            return answers.bare(self._daemon.flasher.status())
+        if transfer and request.method == "GET" and "opt=set" in raw:
+            return self._start(request, firmware=transfer.group(1) == "firmware")
+        body = await request.read() if request.method == "POST" else b""
+        try:
+            return await queries.answer(self._daemon, request.query, body, request.method)
+        except queries.PlainError as error:
+            return answers.plain(str(error), error.status)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Cancel everything, whatever the handle."""
+        self._daemon.flasher.cancel()
+        return web.Response()
+
+    async def upload(self, request: web.Request) -> web.StreamResponse:
+        """The bytes of a transfer, as the first part of a multipart body."""
+        flasher = self._daemon.flasher
+        try:
+            transfer = flasher.claim(int(request.match_info["handle"]))
+        except (FlashRefused, ValueError) as refusal:
+            return _refused(request, str(refusal))
+        watch = asyncio.ensure_future(_watch(request, asyncio.current_task()))
+        try:
+            return await self._receive(request, transfer)
+        except Overrun:
+            return await answers.drop(request)
+        except FlashRefused as refusal:
+            return _refused(request, str(refusal))
+        except (OSError, ValueError, asyncio.CancelledError):
+            flasher.give_up(transfer)
+            raise
+        finally:
+            watch.cancel()
+
+    async def _receive(self, request: web.Request, transfer: Transfer) -> web.Response:
+        part = await (await request.multipart()).next()
+        if part is not None and hasattr(part, "read_chunk"):
+            while data := await part.read_chunk(_CHUNK_BYTES):
+                await self._daemon.flasher.put(transfer, bytes(data))
+        await self._daemon.flasher.end(transfer)
+        return web.Response()
+
+    def _start(self, request: web.Request, *, firmware: bool) -> web.Response:
+        try:
+            transfer, source = self._wanted(request, firmware=firmware)
+        except (answers.BadRequest, OSError) as error:  # bare Rust errors here: always 500 (facts A4)
+            return answers.plain(str(error), 500)
+        return answers.bare({"handle": self._daemon.flasher.start(transfer, source)})
+
+    def _wanted(self, request: web.Request, *, firmware: bool) -> tuple[Transfer, AsyncIterator[bytes] | None]:
+        query, modern = request.query, self._daemon.board.spec.version >= (2, 1)
+        slot = None if firmware else queries.slot(query)
+        name = query.get("file")
+        if name is None:
+            raise answers.BadRequest("Missing `file` parameter")
+        path = Path(name) if "local" in query else None
+        length = path.stat().st_size if path else _length(query.get("length"))
+        if path and self._daemon.lab.faults.take("bmc-tmp-full", board=self._daemon.board.name):
+            raise answers.BadRequest("No space left on device (os error 28)")
+        sha256 = query.get("sha256", "").lower() if modern and path is None else ""
+        if re.fullmatch(r"([0-9a-f]{2})*", sha256) is None:
+            raise answers.BadRequest("Invalid character in sha256: not hexadecimal")
+        xz = modern and name.endswith(".xz")
+        transfer = Transfer(slot, name, length, sha256, modern and "skip_crc" in query, xz)
+        return transfer, _read(path) if path else None
+
+
+async def _read(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while data := file.read(_CHUNK_BYTES):
+            yield data
+            await asyncio.sleep(0)
+
+
+def _length(text: str | None) -> int:
+    if text is None:
+        raise answers.BadRequest("Missing `length` parameter")
+    if not text.isdigit():
+        raise answers.BadRequest("invalid digit found in string")
+    return int(text)
+
+
+def _refused(request: web.Request, text: str) -> web.Response:
+    """An answer before the body was read: the connection ends with it, and the sender may see a broken pipe."""
+    response = answers.plain(text, 500)
+    response.force_close()
+    return response
+
+
+async def _watch(request: web.Request, handler: asyncio.Task[Any] | None) -> None:
+    """Notice that the sender is gone even while nothing is read from it, as a stalled disk makes it."""
+    connection = request.transport.get_extra_info("socket") if request.transport else None
+    while not _gone(connection):
+        await asyncio.sleep(0.2)
+    if handler is not None:
+        handler.cancel()
+
+
+def _gone(connection: socket.socket | None) -> bool:
+    try:
+        return connection is None or connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _GONE
+    except OSError:
+        return True
+
+
+def _peer(request: web.Request) -> str:
+    return request.remote or "?"
