@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from providers.turingpi.client import Bmc, certificate_fingerprint
+
 from cli import locks, observe, twin
 from cli.engine import Engine
 from cli.observe import Lab
 from cli.stacks import Stack
 from providers.errors import AuthError, HomelabError
 from providers.kubernetes.client import Kube
-from providers.turingpi.client import Bmc, certificate_fingerprint
-from settings import Board
+from settings import Board, Node
+from settings.models import set_secret
 
 ENGINE = "v3.232.0"
 MIN_PYTHON = (3, 11)
@@ -97,7 +99,7 @@ def _lock(engine: Engine) -> Check:
 def _lab(lab: Lab) -> list[Check]:
     """Boards, nodes and the API, all at once."""
     boards: list[Callable[[], Check]] = [_call(_board, n, b, lab) for n, b in lab.settings.boards.items()]
-    nodes: list[Callable[[], Check]] = [_call(_node, name, lab) for name in lab.settings.enabled_nodes]
+    nodes: list[Callable[[], Check]] = [_call(_node, node, lab) for node in lab.settings.enabled_nodes]
     with ThreadPoolExecutor(len(boards) + len(nodes) + 1) as threads:
         return list(threads.map(lambda check: check(), [*boards, *nodes, _call(_api, lab)]))
 
@@ -107,35 +109,48 @@ def _call(check: Callable[..., Check], *arguments: object) -> Callable[[], Check
 
 
 def _board(name: str, board: Board, lab: Lab) -> Check:
-    what, password = f"board {name}", f"homelab:boards.{name}.password"
-    secret = f"pulumi config set --secret --path '{password}' --stack {lab.stack.name}"
     try:
-        shown = certificate_fingerprint(board.url)
-        if board.fingerprint and not _same(shown, board.fingerprint):
-            fix = f"if the board was reset: set homelab:boards.{name}.fingerprint to {shown}"
-            return Check(what, ok=False, seen=f"{board.url} shows another certificate", fix=fix)
-        if not board.password:
-            return Check(what, ok=False, seen=f"reachable, but its password can't be read ({lab.locked})", fix=secret)
+        seen, fix = _stranger(name, board) or _no_password(board, lab) or _no_login(board) or (board.url, "")
+    except HomelabError as exc:
+        seen, fix = str(exc), f"check its power and cable, and that {board.url} is its address"
+    return Check(f"board {name}", not fix, seen, fix)
+
+
+def _stranger(name: str, board: Board) -> tuple[str, str] | None:
+    """Also the first word with the board: it raises when nobody answers."""
+    shown = certificate_fingerprint(board.url)
+    if board.fingerprint is None or _hex(shown) == _hex(board.fingerprint):
+        return None
+    fix = f"if the board was reset or renewed: set homelab:boards.{name}.fingerprint to {shown}"
+    return f"{board.url} shows another certificate than the settings pin", fix
+
+
+def _no_password(board: Board, lab: Lab) -> tuple[str, str] | None:
+    if observe.opened(board):
+        return None
+    if lab.locked:
+        return f"answers; its password can't be read: {lab.locked}", f"homelab up --stack {lab.stack.name}"
+    return "answers; its password is not set", set_secret(("boards", board.name, "password"))
+
+
+def _no_login(board: Board) -> tuple[str, str] | None:
+    try:
         with Bmc.connect(observe.endpoint(board)) as bmc:
             bmc.power()
     except AuthError as exc:
-        return Check(what, ok=False, seen=str(exc), fix=secret)
-    except HomelabError as exc:
-        return Check(
-            what, ok=False, seen=str(exc), fix=f"check its power and cable, and that {board.url} is its address"
-        )
-    return Check(what, ok=True, seen=f"{board.url}, {shown}")
+        return str(exc), set_secret(("boards", board.name, "password"))
+    return None
 
 
-def _node(name: str, lab: Lab) -> Check:
-    node, up = lab.settings.nodes[name], f"homelab up --stack {lab.stack.name}"
+def _node(node: Node, lab: Lab) -> Check:
+    up = f"homelab up --stack {lab.stack.name}"
     seen = observe.mode(str(node.address), lab.certificate)
     fixes = {
         "foreign": "wipe it if it is yours to wipe: see docs/runbooks, 'a node of another cluster'",
         "maintenance": up,
     }
     fix = fixes.get(seen, f"{up}; if it stays so, look at its console: homelab status, then the board's UART")
-    return Check(f"node {name}", seen == "running", f"{node.address}: {seen}", fix)
+    return Check(f"node {node.name}", seen == "running", f"{node.address}: {seen}", fix)
 
 
 def _api(lab: Lab) -> Check:
@@ -150,10 +165,6 @@ def _api(lab: Lab) -> Check:
         return Check(
             "vip", ok=False, seen=str(exc), fix=f"homelab status --stack {lab.stack.name} (who holds the VIP?)"
         )
-
-
-def _same(one: str, other: str) -> bool:
-    return _hex(one) == _hex(other)
 
 
 def _hex(fingerprint: str) -> str:

@@ -102,6 +102,9 @@ class Engine:
 
     def remove(self) -> None:
         """Forget the stack, its state and history, whatever it still lists; its settings file stays."""
+        folder = locks.backend_folder(self.environment)
+        if folder and not folder.exists():
+            return
         try:
             self._ask("stack", "rm", "--force", "--yes", "--preserve-config", self.stack.name)
         except HomelabError as exc:

@@ -45,7 +45,7 @@ def refuse_harm(lab: Lab, name: str) -> None:
         RefusedError: with the reason.
     """
     node = lab.settings.nodes.get(name)
-    if node is not None and node.role != "controlplane":
+    if node is not None and not node.is_control_plane:
         return
     declared = lab.control_planes
     static = verdict(declared, declared, name) if name in declared else None
@@ -59,7 +59,7 @@ def refuse_harm(lab: Lab, name: str) -> None:
             f"{name} stays: no control plane says how etcd is, so it can't be known what its leaving costs; "
             "`homelab status` shows who answers"
         )
-    voting = [member.hostname for member in etcd.members if not member.is_learner]
+    voting = [member.hostname for member in etcd.members if not member.learner]
     reason = verdict(voting, etcd.healthy, name)
     if reason:
         raise RefusedError(f"{name} stays: {reason}")
@@ -68,7 +68,7 @@ def refuse_harm(lab: Lab, name: str) -> None:
 def story(lab: Lab, leaving: Leaving) -> list[str]:
     """What will happen, step by step."""
     node = lab.settings.nodes.get(leaving.name)
-    control_plane = node is not None and node.role == "controlplane"
+    control_plane = node is not None and node.is_control_plane
     steps = [
         "its pods are evicted, as far as disruption budgets let them go in time",
         "it leaves etcd (a healthy peer removes it if it is dead)" if control_plane else "",

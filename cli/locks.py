@@ -84,6 +84,7 @@ def release_stale(
             )
     for lock in found:
         lock.path.unlink(missing_ok=True)
+        lock.path.with_name(f"{lock.path.name}.attrs").unlink(missing_ok=True)
     return [f"released the lock that an ended run had left: {lock.holder}" for lock in found]
 
 

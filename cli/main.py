@@ -8,11 +8,11 @@ import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
-from cli import credentials, doctor as doctors, leaving, observe, stacks, twin, words
+from cli import credentials, leaving, observe, stacks, twin, words
+from cli import doctor as doctors
 from cli.engine import Engine
 from cli.stacks import Stack
 from providers.errors import HomelabError, RefusedError, UserError
@@ -23,7 +23,7 @@ THROUGH = {"allow_extra_args": True}
 class Homelab(TyperGroup):
     """Prints an error of ours as one line, without a traceback."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
         try:
             return super().invoke(ctx)
@@ -40,7 +40,7 @@ app = typer.Typer(
     help="From bare Turing Pi 2 boards to a Ready Kubernetes cluster, and one node out and back.",
 )
 
-StackName = Annotated[str, typer.Option("--stack", "-s", help="Which lab: `twin` is simulated.", envvar="STACK")]
+StackName = Annotated[str, typer.Option("--stack", "-s", help="Which lab: `twin` is simulated.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -85,8 +85,10 @@ def destroy(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> 
     """
     chosen = _prepared(stack)
     words.confirm(f"End cluster and data of stack {chosen.name} ({words.lab_kind(chosen)})?", yes=yes)
-    _run(Engine(chosen), "destroy", "--yes", *ctx.args)
-    credentials.forget(chosen)
+    engine = Engine(chosen)
+    _run(engine, "destroy", "--yes", *ctx.args)
+    if not engine.resources():
+        credentials.forget(chosen)
 
 
 @app.command("destroy-target", context_settings=THROUGH)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
+
+from providers.turingpi.client import Bmc, Endpoint
 
 from cli import credentials
 from cli.engine import Engine
@@ -15,8 +17,8 @@ from providers.kubernetes.client import Kube, NodeView
 from providers.talos import leave
 from providers.talos.client import Mode, Talos, probe
 from providers.talos.pki import ClientCert
-from providers.turingpi.client import Bmc, Endpoint
 from settings import Board, Node, Settings, load
+from settings.secrets import PLACEHOLDER
 
 ANSWER_S = 4.0
 UNREACHABLE = "unreachable"
@@ -29,6 +31,7 @@ MODES = {
     Mode.FOREIGN: "foreign",
 }
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,7 @@ class Lab:
     @property
     def control_planes(self) -> dict[str, str]:
         """Name to address of those that take part."""
-        return {
-            name: str(node.address) for name, node in self.settings.enabled_nodes.items() if node.role == "controlplane"
-        }
+        return {node.name: str(node.address) for node in self.settings.control_planes}
 
 
 def open_lab(stack: Stack) -> Lab:
@@ -128,7 +129,7 @@ def observe(lab: Lab) -> Status:
 
 def power(board: Board) -> dict[int, bool] | str:
     """The four slots' power, or in a word why it is not known."""
-    if not board.password:
+    if not opened(board):
         return UNKNOWN
     try:
         with Bmc.connect(endpoint(board)) as bmc:
@@ -141,7 +142,12 @@ def power(board: Board) -> dict[int, bool] | str:
 
 def endpoint(board: Board) -> Endpoint:
     """How a board's BMC is reached."""
-    return Endpoint(board.url, board.username, board.password, board.fingerprint)
+    return Endpoint(board.url, board.username, board.plain_password, board.fingerprint)
+
+
+def opened(board: Board) -> bool:
+    """Whether the board's password could be read; without the stack's passphrase a placeholder stands for it."""
+    return board.password is not None and board.plain_password != PLACEHOLDER
 
 
 def mode(address: str, certificate: ClientCert | None) -> str:
@@ -181,7 +187,7 @@ def _cluster(lab: Lab, version: str | None, etcd: leave.Etcd | None) -> dict[str
     return {
         "name": cluster.name,
         "stack": lab.stack.name,
-        "endpoint": f"https://{lab.vip}:{cluster.endpoint.port}",
+        "endpoint": cluster.endpoint.url,
         "api": "answering" if version else UNREACHABLE,
         "kubernetes": version,
         "etcd": {"members": len(etcd.members), "healthy": len(etcd.healthy)} if etcd else None,
@@ -194,19 +200,19 @@ def _row(
     modes: Mapping[str, Future[str]],
     ready: Mapping[str, NodeView] | None,
 ) -> NodeStatus:
-    seen = _result(powers[node.machine.board], UNREACHABLE)
+    seen = _result(powers[node.board], UNREACHABLE)
     view = ready.get(node.name) if ready is not None else None
     return NodeStatus(
         name=node.name,
-        role=node.role,
+        role=str(node.role),
         address=str(node.address),
-        power=seen if isinstance(seen, str) else ("on" if seen.get(node.machine.slot) else "off"),
+        power=seen if isinstance(seen, str) else ("on" if seen.get(node.slot) else "off"),
         talos=_result(modes[node.name], UNREACHABLE),
         ready=None if ready is None else bool(view and view.ready),
     )
 
 
-def _result(future: Future[T], otherwise: T) -> T:
+def _result(future: Future[T], otherwise: D) -> T | D:
     try:
         return future.result(timeout=5 * ANSWER_S)
     except (HomelabError, TimeoutError):

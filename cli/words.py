@@ -25,8 +25,8 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def error(message: str) -> None:
-    """One red line."""
-    console(stderr=True).print(Text(f"error: {' '.join(message.split())}", style="red"))
+    """One red line; settings have one for each mistake."""
+    console(stderr=True).print(Text(f"error: {message}", style="red"))
 
 
 def say(message: str) -> None:

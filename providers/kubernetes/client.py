@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx2
 
@@ -103,7 +103,7 @@ class Kube:
             base_url=self.server, verify=access.tls(), timeout=timeout_s, trust_env=False, follow_redirects=False
         )
 
-    def __enter__(self) -> Kube:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -283,6 +283,7 @@ class Seen:
         self._progress = progress
 
     def __call__(self, word: str) -> None:
+        """Note a word."""
         if word != self.last:
             self.last = word
             self._progress(word)

@@ -46,10 +46,17 @@ class Drained:
 class Api(Protocol):
     """The part of a cluster's API that a drain uses."""
 
-    def cordon(self, name: str, deadline: Deadline) -> bool: ...
-    def node(self, name: str) -> Any: ...
-    def pods(self, node: str) -> tuple[Mapping[str, Any], ...]: ...
-    def evict(self, pod: Mapping[str, Any]) -> str | None: ...
+    def cordon(self, name: str, deadline: Deadline) -> bool:
+        """Keep new pods off; False when there is no such node."""
+
+    def node(self, name: str) -> Any:
+        """The node, with `ready`; None when there is none."""
+
+    def pods(self, node: str) -> tuple[Mapping[str, Any], ...]:
+        """The node's v1 Pods."""
+
+    def evict(self, pod: Mapping[str, Any]) -> str | None:
+        """Ask a pod to leave; says why it may not."""
 
 
 def drain(api: Api, name: str, deadline: Deadline, progress: Callable[[str], None]) -> Drained:

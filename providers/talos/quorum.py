@@ -27,7 +27,10 @@ def verdict(members: Collection[str], healthy: Collection[str], leaving: str) ->
     now, later = len(voters & set(healthy)), len(after & set(healthy))
     if now < _majority(len(voters)):
         need, missing = _majority(len(voters)), _missing(voters, healthy)
-        return f"etcd has no quorum: {now} of {len(voters)} members are healthy, {need} are needed; bring back {missing} first"
+        return (
+            f"etcd has no quorum: {now} of {len(voters)} members are healthy, {need} are needed; "
+            f"bring back {missing} first"
+        )
     if later < _majority(len(after)):
         need, missing = _majority(len(after)), _missing(after, healthy)
         return (

@@ -103,25 +103,31 @@ def test_silence_ends_with_the_timeout(authority: Authority) -> None:
 
 def test_a_wait_says_what_it_saw_last(authority: Authority) -> None:
     with answering(503, status(503, "apiserver is shutting down")) as url, Kube(kubeconfig(authority, url)) as kube:
-        with pytest.raises(DeadlineError, match="node3: Ready: not within 0 s; last seen: .*shutting down"):
+        with pytest.raises(DeadlineError, match=r"node3: Ready: not within 0 s; last seen: .*shutting down"):
             kube.wait_ready("node3", Deadline(0.1))
         with pytest.raises(DeadlineError, match="last seen"):
             kube.delete_node("node3", Deadline(0.1))
 
 
 def test_waiting_does_not_go_on_after_a_refusal(authority: Authority) -> None:
-    with answering(401, status(401, "Unauthorized")) as url, Kube(kubeconfig(authority, url)) as kube:
-        with pytest.raises(AuthError):
-            kube.wait_ready("node3", Deadline(60))
+    with (
+        answering(401, status(401, "Unauthorized")) as url,
+        Kube(kubeconfig(authority, url)) as kube,
+        pytest.raises(AuthError),
+    ):
+        kube.wait_ready("node3", Deadline(60))
 
 
 def test_a_node_that_joined_but_is_not_ready_is_told_once(authority: Authority) -> None:
     condition = {"type": "Ready", "status": "False", "message": "cni plugin not initialized"}
     node = {"metadata": {"name": "node3", "uid": "u"}, "status": {"conditions": [condition]}}
     said: list[str] = []
-    with answering(200, json.dumps(node)) as url, Kube(kubeconfig(authority, url)) as kube:
-        with pytest.raises(DeadlineError, match="cni plugin"):
-            kube.wait_ready("node3", Deadline(0.6), said.append)
+    with (
+        answering(200, json.dumps(node)) as url,
+        Kube(kubeconfig(authority, url)) as kube,
+        pytest.raises(DeadlineError, match="cni plugin"),
+    ):
+        kube.wait_ready("node3", Deadline(0.6), said.append)
     assert said == ["node3: joined, not Ready (cni plugin not initialized)"]
 
 

@@ -1,0 +1,40 @@
+"""Settings of a small lab on loopback addresses where nothing listens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cli.observe import Lab
+from cli.stacks import Stack
+from settings import Settings, from_values
+
+VIP = "127.107.2.230"
+
+
+def settings(control_planes: int = 1, workers: int = 1) -> Settings:
+    """A lab on one board."""
+    roles = ["controlplane"] * control_planes + ["worker"] * workers
+    nodes: dict[str, Any] = {
+        f"node{i}": {
+            "role": role,
+            "address": f"127.107.2.{i}",
+            "mac": f"02:00:00:00:00:0{i}",
+            "machine": {"board": "board1", "slot": i},
+        }
+        for i, role in enumerate(roles, 1)
+    }
+    cluster = {
+        "endpoint": {"vip": VIP},
+        "talos": {"version": "v1.13.9"},
+        "kubernetes": {"version": "v1.36.1"},
+    }
+    boards = {"board1": {"address": "127.107.2.60", "password": "geheim"}}
+    sections = {"cluster": cluster, "boards": boards, "nodes": nodes}
+    return from_values({name: json.dumps(section) for name, section in sections.items()})
+
+
+def lab(root: Path, **counts: int) -> Lab:
+    """That lab before its first `up`."""
+    return Lab(Stack("homelab", root), settings(**counts), certificate=None, kubeconfig=None)

@@ -1,0 +1,55 @@
+"""Before one node leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli import leaving
+from cli.engine import Resource
+from providers.errors import RefusedError, UserError
+from tests.cli.lab import lab
+
+BASE = "urn:pulumi:twin::homelab::"
+PARTS = [
+    *(("homelab:components:Node", name) for name in ("node3", "node30")),
+    ("homelab:components:Node$pulumi-python:dynamic/turingpi:Flash", "node3-flash"),
+    ("homelab:components:Node$pulumi-python:dynamic/turingpi:Flash", "node30-flash"),
+    ("kubernetes:core/v1:Node", "node9"),
+]
+STATE = [Resource(f"{BASE}{kind}::{name}", kind.split("$")[-1]) for kind, name in PARTS]
+
+
+def test_a_node_and_its_parts_and_not_its_namesakes() -> None:
+    found = leaving.find(STATE, "node3")
+    assert [part.name for part in found.parts] == ["node3", "node3-flash"]
+    assert found.target == "**::node3"
+
+
+@pytest.mark.parametrize("name", ["node31", "node9", "*", "", "node3-flash", "Node3"])
+def test_what_is_no_node_is_not_aimed_at(name: str) -> None:
+    with pytest.raises(UserError, match=r"no node '.*' in this stack; (did you mean|known)"):
+        leaving.find(STATE, name)
+
+
+def test_the_only_control_plane_stays(tmp_path: Path) -> None:
+    """4c.19"""
+    with pytest.raises(RefusedError, match="node1 is the last control plane"):
+        leaving.refuse_harm(lab(tmp_path), "node1")
+
+
+def test_a_worker_may_always_leave(tmp_path: Path) -> None:
+    leaving.refuse_harm(lab(tmp_path), "node2")
+
+
+def test_one_of_three_may_leave_before_there_is_an_etcd(tmp_path: Path) -> None:
+    leaving.refuse_harm(lab(tmp_path, control_planes=3), "node2")
+
+
+def test_the_story_names_etcd_for_control_planes_only(tmp_path: Path) -> None:
+    known = lab(tmp_path)
+    of = [" ".join(leaving.story(known, leaving.Leaving(name, ()))) for name in ("node1", "node2")]
+    assert "etcd" in of[0]
+    assert "etcd" not in of[1]
+    assert all("STATE and EPHEMERAL" in told for told in of)
