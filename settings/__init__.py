@@ -1,0 +1,59 @@
+"""The typed settings of a lab: read once, every mistake reported at once, each with its path and the fix."""
+
+from .load import from_pulumi, from_values, load, stack_file
+from .models import (
+    Board,
+    Cluster,
+    Cni,
+    Credential,
+    DiskSelector,
+    DiskType,
+    Distribution,
+    Endpoint,
+    Install,
+    Kubernetes,
+    Machine,
+    Module,
+    Network,
+    Node,
+    Platform,
+    Registries,
+    Role,
+    Settings,
+    Talos,
+)
+from .problems import Problem, SettingsError
+
+__all__ = [
+    "Board",
+    "Cluster",
+    "Cni",
+    "Credential",
+    "DiskSelector",
+    "DiskType",
+    "Distribution",
+    "Endpoint",
+    "Install",
+    "Kubernetes",
+    "Machine",
+    "Module",
+    "Network",
+    "Node",
+    "Platform",
+    "Problem",
+    "Registries",
+    "Role",
+    "Settings",
+    "SettingsError",
+    "Talos",
+    "from_pulumi",
+    "from_values",
+    "load",
+    "stack_file",
+    "warnings",
+]
+
+
+def warnings(settings: Settings) -> tuple[Problem, ...]:
+    """What in these settings is allowed and probably not meant."""
+    return settings.warnings

@@ -1,0 +1,81 @@
+"""Warnings: what is allowed and probably not meant."""
+
+from collections.abc import Iterable, Iterator
+
+from . import support
+from .checks import Check
+from .draft import Draft
+from .models import Cni, Role
+from .problems import Problem
+
+_RESERVED_DOMAINS = ("kubernetes.io", "k8s.io")
+_FREE_PREFIXES = ("kubelet.kubernetes.io", "node.kubernetes.io")
+_FREE_LABELS = (
+    "kubernetes.io/hostname",
+    "kubernetes.io/arch",
+    "kubernetes.io/os",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+)
+
+
+def quorum(draft: Draft) -> Iterator[Problem]:
+    """An even number of etcd members survives no more losses than one less."""
+    count = sum(node.role is Role.CONTROLPLANE and not node.disabled for node in draft.nodes)
+    if count and count % 2 == 0:
+        survives = "no loss" if count == 2 else f"{(count - 1) // 2} lost"
+        message = f"{count} control planes survive {survives}, as {count - 1} do"
+        yield Problem(("nodes",), message, f"make it {count - 1} or {count + 1}")
+
+
+def versions(draft: Draft) -> Iterator[Problem]:
+    """Release candidates are for trying out."""
+    for key, version in (("talos", draft.talos), ("kubernetes", draft.kubernetes)):
+        if version is not None and support.is_prerelease(version):
+            yield Problem(("cluster", key, "version"), f"{version} is a pre-release", "take the last release")
+
+
+def network(draft: Draft) -> Iterator[Problem]:
+    """No CNI, no Ready nodes; and `.local` belongs to mDNS (RFC 6762)."""
+    if draft.cni is not None and draft.cni is not Cni.FLANNEL:
+        message = f"{draft.cni.value}: nodes stay NotReady until a CNI is installed by hand"
+        yield Problem(("cluster", "cni"), message, "take flannel")
+    if draft.dns is not None and draft.dns.endswith(".local"):
+        yield Problem(("cluster", "endpoint", "dns"), "ends in .local, which belongs to mDNS", "take .home.arpa")
+
+
+def places(draft: Draft) -> Iterator[Problem]:
+    """Boards without nodes, and pods without a place."""
+    used = {node.board for node in draft.nodes}
+    for name in draft.boards:
+        if name not in used:
+            yield Problem(("boards", name), "has no node", "remove it, or put a node on it")
+    enabled = [node for node in draft.nodes if not node.disabled]
+    if not draft.schedules and enabled and all(node.role is Role.CONTROLPLANE for node in enabled):
+        message = "is false and there is no worker, so no pod has a place"
+        yield Problem(("cluster", "schedule_on_control_planes"), message, "make it true or add a worker")
+
+
+def labels(draft: Draft) -> Iterator[Problem]:
+    """The API server's NodeRestriction keeps a worker from giving itself labels of Kubernetes' own domains."""
+    for node in draft.nodes:
+        for key in node.labels if node.role is Role.WORKER else ():
+            if _restricted(key):
+                where = (*node.where, "labels", key)
+                yield Problem(where, "is refused by the API server on a worker", "use a domain of your own")
+
+
+def _restricted(key: str) -> bool:
+    domain = key.rpartition("/")[0]
+    own = any(domain == d or domain.endswith("." + d) for d in _RESERVED_DOMAINS)
+    free = key in _FREE_LABELS or any(domain == d or domain.endswith("." + d) for d in _FREE_PREFIXES)
+    return own and not free
+
+
+HINTS: tuple[Check, ...] = (versions, network, places, quorum, labels)
+"""Every source of warnings."""
+
+
+def hints(draft: Draft) -> Iterable[Problem]:
+    """All warnings for a draft."""
+    return (problem for hint in HINTS for problem in hint(draft))
