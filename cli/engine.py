@@ -38,11 +38,16 @@ class Resource:
 
 
 class Engine:
-    """One stack's engine."""
+    """One stack's engine.
 
-    def __init__(self, stack: Stack) -> None:
+    Args:
+        stack: which.
+        environment: the engine's whole environment; by default the project's private tools, state and passphrase.
+    """
+
+    def __init__(self, stack: Stack, environment: Mapping[str, str] | None = None) -> None:
         self.stack = stack
-        self.environment: dict[str, str] = dict(paths.environment(stack.name))
+        self.environment = dict(environment or paths.environment(stack.name))
         if stack.is_twin:
             self.environment.setdefault("HOMELAB_TIME_SCALE", str(stack.time_scale))
 
@@ -103,8 +108,8 @@ class Engine:
     def remove(self) -> None:
         """Forget the stack, its state and history, whatever it still lists; its settings file stays."""
         folder = locks.backend_folder(self.environment)
-        if folder and not folder.exists():
-            return
+        if folder and not (folder / ".pulumi" / "stacks" / locks.PROJECT / f"{self.stack.name}.json").exists():
+            return  # asked of the file, as there may be no engine either
         try:
             self._ask("stack", "rm", "--force", "--yes", "--preserve-config", self.stack.name)
         except HomelabError as exc:

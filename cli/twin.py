@@ -8,6 +8,7 @@ import tempfile
 
 from cli.stacks import Stack
 from providers.errors import HomelabError
+from tools import paths
 
 START_S = 300.0
 
@@ -48,6 +49,7 @@ def _twin(*arguments: str, stack: Stack) -> None:
             done = subprocess.run(
                 command,
                 cwd=stack.root,
+                env=paths.environment(stack.name),
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

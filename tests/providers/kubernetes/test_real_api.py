@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,23 +15,16 @@ from providers.errors import AuthError, DeadlineError
 from providers.kubernetes.client import Kube
 from tests.providers.kubernetes.servers import Cluster, cluster
 from tests.providers.kubernetes.wire import Authority, kubeconfig
+from tools import paths
 
 PODS = "/api/v1/namespaces/default/pods"
 BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
 
 
-def servers() -> Path | None:
-    """Where the servers were built."""
-    from tools import paths
-
-    found = paths.servers()
-    return Path(found) / "bin" if found else None
-
-
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    tools = servers()
-    if tools is None or not (tools / "kube-apiserver").exists():
+    tools = paths.servers_bin()
+    if not (tools / "kube-apiserver").exists():
         pytest.skip("the servers are not built here")
     with cluster(tools, tmp_path_factory.mktemp("api")) as running:
         yield running
