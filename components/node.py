@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi
 
+from components.spec import schematic, spec
 from providers.kubernetes.resources import Member
 from providers.talos.resources import Machine
-from providers.talos.schematic import Schematic, image_url
+from providers.talos.schematic import image_url
 from providers.talos.wire import os_authority, pack_for_worker, unpack
 from providers.turingpi.resources import Flash, Power
 from settings import Node as NodeSettings
@@ -29,7 +30,7 @@ class Node(pulumi.ComponentResource):
         super().__init__("homelab:Node", node.name)
         self.settings = node
         self._lab = lab
-        self._os_ca = pulumi.Output.secret(bundle.apply(os_authority))
+        self._os_ca: pulumi.Output[dict[str, str]] = bundle.apply(os_authority)  # secret, as the bundle is
         self._control_planes = {cp.name: str(cp.address) for cp in lab.control_planes}
         flash = Flash(f"{node.name}-flash", self._flash(), self._child())
         power = Power(f"{node.name}-power", {**self._slot(), "on": True}, self._child(flash))
@@ -69,19 +70,18 @@ class Node(pulumi.ComponentResource):
         }
 
     def _flash(self) -> dict[str, Any]:
-        talos, schematic = self._lab.cluster.talos, self._schematic()
+        talos, recipe = self._lab.cluster.talos, schematic(self.settings, self._lab)
         return {
             **self._slot(),
             "generation": self.settings.generation,
             "version": talos.version,
-            "schematic": schematic.id,
-            "image": talos.image or image_url(talos.factory, schematic.id, talos.version),
+            "schematic": "" if talos.image else recipe.id,  # nobody knows what an image of the owner's own is made of
+            "recipe": "" if talos.image else recipe.yaml,
+            "factory": talos.factory,
+            "image": talos.image or image_url(talos.factory, recipe.id, talos.version),
             "sha256": talos.sha256 or "",
             "rank": [0 if self.settings.is_control_plane else 1, self.settings.slot],
         }
-
-    def _schematic(self) -> Schematic:
-        return Schematic(self.settings.module.overlay, self._lab.cluster.talos.extensions)
 
     def _machine(self, bundle: pulumi.Output[str]) -> dict[str, Any]:
         node, cluster = self.settings, self._lab.cluster
@@ -93,7 +93,7 @@ class Node(pulumi.ComponentResource):
         return {
             "node": node.name,
             "address": str(node.address),
-            "spec": spec(node, self._lab, self._schematic().id),
+            "spec": spec(node, self._lab),
             "secrets": pulumi.Output.secret(packed),
             "credentials": pulumi.Output.secret(logins),
             "generation": node.generation,

@@ -81,7 +81,7 @@ class Reporter:
         """Add a warning that stays in the run's summary."""
         self._log(text, engine_pb2.WARNING, ephemeral=False)
 
-    def _log(self, text: str, severity: int, *, ephemeral: bool) -> None:
+    def _log(self, text: str, severity: engine_pb2.LogSeverity.ValueType, *, ephemeral: bool) -> None:
         stub = _engine()
         if stub is None:
             return

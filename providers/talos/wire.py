@@ -39,9 +39,10 @@ def pack_for_worker(bundle: SecretsBundle) -> str:
 def unpack(packed: str) -> SecretsBundle:
     """The bundle that `pack` packed."""
     fields: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
-    return SecretsBundle(
-        **{key: CertAndKey(**value) if isinstance(value, dict) else value for key, value in fields.items()}
-    )
+    whole: dict[str, Any] = {
+        key: CertAndKey(**value) if isinstance(value, dict) else value for key, value in fields.items()
+    }
+    return SecretsBundle(**whole)
 
 
 def os_authority(packed: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from enum import Enum
 
 from providers import pace
 from providers.deadline import Deadline
-from providers.errors import ForeignNodeError, HomelabError, RefusedError
+from providers.errors import DeadlineError, ForeignNodeError, RefusedError
 from providers.talos.client import Mode, Talos, probe
 from providers.talos.pki import ClientCert
 from providers.turingpi.client import Bmc
@@ -50,22 +50,29 @@ class Module:
     schematic: str
 
 
-def decide(module: Module, evidence: Evidence, *, may_write: bool) -> Decision:
+def decide(module: Module, evidence: Evidence, *, generation: int, interrupted: bool) -> Decision:
     """What to do with a module that was seen to be `evidence`.
 
+    Args:
+        module: the module.
+        evidence: what it was seen to be.
+        generation: the owner's word: 0 never writes; 1 writes a disk that nothing boots from, or whose Talos has no
+            config; what boots but is not known to be Talos needs 2.
+        interrupted: a flash of this very slot was begun here and killed, so its disk is already half written.
+
     Raises:
-        ForeignNodeError: it belongs to another cluster; it is never overwritten by itself.
+        ForeignNodeError: it belongs to another cluster; it is never overwritten.
         RefusedError: it would have to be written, and its `generation` does not say so.
     """
     if evidence in (Evidence.OURS, Evidence.SAME_IMAGE):
         return Decision.ADOPT
-    where = f"{module.node} ({module.address}, slot {module.slot})"
     if evidence is Evidence.FOREIGN:
         raise foreign(module.node, module.address)
-    if not may_write:
+    needed = 2 if evidence is Evidence.BOOTS and not interrupted else 1
+    if generation < needed:
         raise RefusedError(
-            f"{where}: {evidence.value}, and would have to be flashed, which its settings don't allow; "
-            f"set nodes.{module.node}.generation to 1 (or one more than it is) to have its disk written once"
+            f"{module.node} ({module.address}, slot {module.slot}): {evidence.value}, and would have to be flashed, which "
+            f"its settings don't allow; if everything on its disk may be erased, set nodes.{module.node}.generation to {needed}"
         )
     return Decision.WRITE
 
@@ -89,27 +96,25 @@ def look(bmc: Bmc, module: Module, cert: ClientCert, say: Callable[[str], None])
     seen = _answer(module, cert)
     if seen is not None:
         return seen
-    before = bmc.uart(module.slot)
     if not bmc.power().get(module.slot, False):
         say("powering on to see what is on its disk")
         bmc.set_power({module.slot: True})
-        speaks = _speaks(bmc, module.slot, before)
-    else:
-        speaks = bool(before.strip()) or _speaks(bmc, module.slot, before)
+    speaks = _speaks(bmc, module.slot)
     if not speaks:
         return _answer(module, cert) or Evidence.BLANK
     say("something boots; waiting for its API")
     try:
         return Deadline(pace.limit(BOOT_S)).poll(lambda: _answer(module, cert), module.node, pace.interval(3))
-    except HomelabError:
+    except DeadlineError:
         return Evidence.BOOTS
 
 
-def _speaks(bmc: Bmc, slot: int, before: str) -> bool:
+def _speaks(bmc: Bmc, slot: int) -> bool:
+    """Whether anything was ever written to the UART. Old text counts too: a disk is called blank only for silence."""
     deadline = Deadline(pace.interval(LOOK_S))
     try:
-        deadline.poll(lambda: (bmc.uart(slot) != before) or None, f"slot {slot}", pace.interval(2))
-    except HomelabError:
+        deadline.poll(lambda: bmc.uart(slot).strip() or None, f"slot {slot}", pace.interval(2))
+    except DeadlineError:
         return False
     return True
 
@@ -127,5 +132,6 @@ def _answer(module: Module, cert: ClientCert) -> Evidence | None:
 
 def _image(module: Module) -> Evidence:
     with Talos.insecure(module.address) as talos:
-        same = talos.version(timeout_s=5).tag == module.version and talos.schematic(timeout_s=5) == module.schematic
-    return Evidence.SAME_IMAGE if same else Evidence.OTHER_IMAGE
+        same_version = talos.version(timeout_s=5).tag == module.version
+        same_recipe = not module.schematic or talos.schematic(timeout_s=5) == module.schematic
+    return Evidence.SAME_IMAGE if same_version and same_recipe else Evidence.OTHER_IMAGE

@@ -16,8 +16,9 @@ from providers.engine import Reporter
 from providers.errors import HomelabError, UnreachableError
 from providers.talos import leave
 from providers.talos.client import Mode, probe
+from providers.talos.schematic import register
 from providers.talos.wire import admin
-from providers.turingpi import turns
+from providers.turingpi import marker, turns
 from providers.turingpi.client import Bmc, Endpoint
 from providers.turingpi.flash import Flashed, Pace, flash
 from providers.turingpi.image import fetch
@@ -46,7 +47,7 @@ class FlashProvider(Provider):
     """Sees to it that a module's disk carries the wished image. `generation` says how often it may have been written."""
 
     inputs = ("node", "address", "slot", *BOARD_KEYS, "generation", "os_ca")
-    memos = ("version", "schematic", "image", "sha256", "rank")
+    memos = ("version", "schematic", "recipe", "factory", "image", "sha256", "rank")
 
     def problems(self, olds: Props, news: Props) -> list[tuple[str, str]]:
         """A module is never written because it was moved or because its number went down."""
@@ -54,7 +55,9 @@ class FlashProvider(Provider):
             return []
         node, old, new = news["node"], int(olds.get("generation", 0)), int(news["generation"])
         if new < old:
-            return [("generation", f"nodes.{node}.generation: {new} is less than the {old} installs it had; it only grows")]
+            return [
+                ("generation", f"nodes.{node}.generation: {new} is less than the {old} installs it had; it only grows")
+            ]
         return []
 
     def create(self, props: Props) -> CreateResult:
@@ -84,7 +87,8 @@ class FlashProvider(Provider):
                 with _board_lock(props, f"looking at {module.node}", report, BOARD_LOCK_LIMIT_S):
                     pass  # another run's flash would block every answer of the board
                 evidence = look(bmc, module, cert, report.progress)
-                if decide(module, evidence, may_write=int(props["generation"]) > 0) is Decision.ADOPT:
+                killed = marker.interrupted(props["board"], module.slot)
+                if decide(module, evidence, generation=int(props["generation"]), interrupted=killed) is Decision.ADOPT:
                     report.info(f"adopted: it {evidence.value}")
                     return {"raw_sha256": ""}
             report.progress("waiting for its turn on the board")
@@ -96,11 +100,16 @@ def _write(bmc: Bmc, module: Module, props: Props, report: Reporter) -> Flashed:
     def progress(step: Any) -> None:
         report.progress(str(step))
 
+    if props["recipe"]:
+        register(props["factory"], props["recipe"])
     image = fetch(props["image"], props.get("sha256") or None, progress)
     wished = {**bmc.power(), module.slot: True}
     deadline = Deadline(pace.limit(FLASH_LIMIT_S))
-    done = flash(bmc, module.slot, image, lambda: wished, deadline, progress, Pace.scaled(pace.scale()))
-    report.info(f"flashed {done.bytes / 1e6:.0f} MB in {done.seconds:.0f} s, sha256 {done.sha256_raw[:12]}…, seen booting")
+    with marker.writing(props["board"], module.slot):
+        done = flash(bmc, module.slot, image, lambda: wished, deadline, progress, Pace.scaled(pace.scale()))
+    report.info(
+        f"flashed {done.bytes / 1e6:.0f} MB in {done.seconds:.0f} s, sha256 {done.sha256_raw[:12]}…, seen booting"
+    )
     return done
 
 

@@ -45,4 +45,4 @@ def test_state_holds_a_reference_and_no_code(
     strings = {arg for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str)}
     assert strings == {module, provider.__name__}
     assert provider.serialize_as_secret_always is False
-    assert resource._resource_type_name == token  # noqa: SLF001  # part of every URN
+    assert resource._resource_type_name == token

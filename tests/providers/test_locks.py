@@ -40,8 +40,9 @@ def holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
 
 def test_4d_45_says_who_holds_it(holder: subprocess.Popen[str]) -> None:
     said: list[str] = []
-    with pytest.raises(RefusedError, match=rf"process {holder.pid} \(flashing node1\)"), held(
-        "board x", "mine", Deadline(0.2), said.append
+    with (
+        pytest.raises(RefusedError, match=rf"process {holder.pid} \(flashing node1\)"),
+        held("board x", "mine", Deadline(0.2), said.append),
     ):
         pytest.fail("two holders")
     assert said == [f"waiting: board x is held by process {holder.pid} (flashing node1)"]

@@ -6,7 +6,9 @@ import time
 from providers.turingpi import turns
 
 
-def run(board: str, ranks: list[tuple[int, ...]], look_s: dict[tuple[int, ...], float]) -> list[tuple[str, tuple[int, ...]]]:
+def run(
+    board: str, ranks: list[tuple[int, ...]], look_s: dict[tuple[int, ...], float]
+) -> list[tuple[str, tuple[int, ...]]]:
     """Let one thread a rank queue up, look and flash; gives who began and ended in which order."""
     said: list[tuple[str, tuple[int, ...]]] = []
     drawn = threading.Barrier(len(ranks))

@@ -1,0 +1,149 @@
+"""Proof 3: a run killed anywhere is repaired by running it again, and nothing finished is done twice.
+
+Names: 4d.36, 4d.39, 4d.45, 4d.46, 4d.47.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.sandbox import Sandbox
+
+pytestmark = pytest.mark.engine
+
+# Moments of a cold `up`, as the twin sees them: the kind of event, and its how-manieth.
+COLD = [
+    ("flash_started", 1),
+    ("flash_done", 1),
+    ("maintenance", 1),
+    ("flash_started", 2),
+    ("config_applied", 1),
+    ("install_started", 1),
+    ("flash_done", 3),
+    ("running", 1),
+    ("config_applied", 3),
+    ("etcd_bootstrapped", 1),
+    ("etcd_started", 2),
+    ("api_ready", 1),
+    ("vip_acquired", 1),
+    ("node_ready", 1),
+    ("node_ready", 3),
+]
+# Moments of taking a control plane out.
+LEAVING = [("etcd_left", 1), ("reset", 1), ("maintenance", 5), ("power_off", 1)]
+SEED = 3
+WAIT_S = 240.0
+
+
+def kill_at(lab: Sandbox, verb: tuple[str, ...], kind: str, count: int, after: int = 0) -> bool:
+    """Run a verb and kill it when an event was seen `count` times since `after` events; False if it ended before."""
+    process = lab.start(*verb)
+    end = time.monotonic() + WAIT_S
+    while process.poll() is None:
+        if sum(event["kind"] == kind for event in lab.events()[after:]) >= count:
+            lab.kill(process)
+            return True
+        if time.monotonic() > end:
+            lab.kill(process)
+            pytest.fail(f"no {kind} #{count} within {WAIT_S} s\n{lab.said()[-4000:]}")
+        time.sleep(0.02)
+    return False
+
+
+def providers(lab: Sandbox) -> list[int]:
+    """The dynamic provider processes of this lab's program that are alive."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            inside = (process / "cwd").resolve() == lab.folder
+        except OSError:
+            continue
+        if b"pulumi.dynamic" in command and inside:
+            found.append(int(process.name))
+    return found
+
+
+def no_provider_survives(lab: Sandbox) -> None:
+    """4d.45: the provider ends its work when its engine is gone."""
+    end = time.monotonic() + 5
+    while providers(lab):
+        assert time.monotonic() < end, "a provider goes on working for a dead engine"
+        time.sleep(0.05)
+
+
+def converges(lab: Sandbox) -> None:
+    lab.up().ok()
+    assert all(node["ready"] is True for node in lab.status()["nodes"])
+    lab.preview_unchanged().ok()
+
+
+def nothing_done_twice(lab: Sandbox) -> None:
+    """A module whose flash ended well is never flashed again, and etcd is bootstrapped once."""
+    finished: set[str] = set()
+    for event in lab.events():
+        if event["kind"] == "flash_done":
+            finished.add(event["node"])
+        if event["kind"] == "flash_started":
+            assert event["node"] not in finished, f"{event['node']} was flashed again"
+    assert len(lab.events("etcd_bootstrapped")) == 1
+    assert lab.count("reset") == Counter()
+
+
+def test_killed_at_fifteen_points_of_one_cold_up(cold: Sandbox) -> None:
+    """Each run goes on where the one before it was killed."""
+    killed = 0
+    for kind, count in COLD:
+        if len([event for event in cold.events(kind)]) >= count:
+            continue
+        killed += kill_at(cold, ("up", "--yes"), kind, count)
+        no_provider_survives(cold)
+    print(f"killed {killed} times")
+    converges(cold)
+    nothing_done_twice(cold)
+    assert killed >= 12
+
+
+def test_killed_while_a_control_plane_leaves(cold: Sandbox) -> None:
+    for kind, count in LEAVING:
+        before = len(cold.events())
+        if kind == "maintenance":
+            count = 1
+        kill_at(cold, ("destroy-target", "node3", "--yes"), kind, count, after=before)
+        no_provider_survives(cold)
+        if not any(name.startswith("node3") for name in cold.names()):
+            break
+    cold.run("destroy-target", "node3", "--yes") if "node3" in cold.names() else None
+    assert not any(name.startswith("node3") for name in cold.names())
+    converges(cold)
+    assert max(cold.count("flash_done").values()) == 1
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Sandbox]:
+    sandbox = Sandbox(tmp_path / "lab").prepare()
+    yield sandbox
+    sandbox.end()
+
+
+@pytest.mark.parametrize(("kind", "count"), random.Random(SEED).sample(COLD, 2), ids=str)
+def test_killed_once_then_converges(fresh: Sandbox, kind: str, count: int) -> None:
+    assert kill_at(fresh, ("up", "--yes"), kind, count)
+    no_provider_survives(fresh)
+    converges(fresh)
+    nothing_done_twice(fresh)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "count"), COLD, ids=str)
+def test_killed_at_every_point(fresh: Sandbox, kind: str, count: int) -> None:
+    assert kill_at(fresh, ("up", "--yes"), kind, count)
+    no_provider_survives(fresh)
+    converges(fresh)
+    nothing_done_twice(fresh)

@@ -1,0 +1,33 @@
+"""A resource that says what it sees, sleeps, and has drifted whenever it is read."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, ReadResult, Resource
+
+from providers.dynamic import Props, Provider
+from providers.engine import Reporter, current_urn
+
+
+class ToyProvider(Provider):
+    inputs = ("number", "secret", "sleep_s")
+
+    def create(self, props: Props) -> CreateResult:
+        Reporter().info("said on its own row")
+        Reporter().progress("half way")
+        Path(os.environ["TOY_LOG"]).open("a").write(f"{os.getpid()} {current_urn()}\n")
+        time.sleep(props["sleep_s"])
+        return CreateResult(f"toy-{props['number']}", self.stored(props))
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        return ReadResult(id_, {**props, "number": 99})
+
+
+class Toy(Resource, module="toy", name="Toy"):
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(ToyProvider(), name, props, opts)
