@@ -83,7 +83,9 @@ def _fault(asked: argparse.Namespace) -> int:
         return 0
     place = {"node": asked.node, "board": asked.board, "times": asked.times, "at": asked.at}
     print(
-        client.ask(asked.state, {"command": "fault", "fault": {"name": asked.name, **place, "params": _params(asked.rest)}})
+        client.ask(
+            asked.state, {"command": "fault", "fault": {"name": asked.name, **place, "params": _params(asked.rest)}}
+        )
     )
     return 0
 

@@ -22,6 +22,7 @@ _GONE = (0, 7, 8)  # TCP states without a peer that still sends: none, CLOSE, CL
 def application(daemon: Daemon) -> web.Application:
     """The https API of one board."""
     app = web.Application(middlewares=answers.middlewares(daemon), client_max_size=1 << 20)
+    app.on_response_prepare.append(_untyped)
     api = Api(daemon)
     app.router.add_route("*", "/api/bmc/authenticate", api.authenticate)
     app.router.add_post("/api/bmc/upload/{handle}", api.guarded(api.upload))
@@ -32,6 +33,12 @@ def application(daemon: Daemon) -> web.Application:
     app.router.add_route("*", "/api/bmc/{rest:.*}", api.guarded(api.unknown))
     app.router.add_route("*", "/{rest:.*}", api.unknown)
     return app
+
+
+async def _untyped(request: web.Request, response: web.StreamResponse) -> None:
+    """Take back the content type that aiohttp adds where bmcd sends none."""
+    if response.get("untyped"):
+        del response.headers["Content-Type"]
 
 
 def redirect(daemon: Daemon) -> web.Application:
@@ -77,7 +84,7 @@ class Api:
         session = {"id": token, "name": "User Session", "description": "User Session"}
         body = json.dumps({**session, "username": self._daemon.board.spec.username}).encode()
         response = web.Response(body=body, headers={"X-Auth-Token": token})
-        del response.headers["Content-Type"]
+        response["untyped"] = True
         return response
 
     async def unknown(self, request: web.Request) -> web.Response:
@@ -134,7 +141,7 @@ class Api:
     async def _receive(self, request: web.Request, transfer: Transfer) -> web.Response:
         part = await (await request.multipart()).next()
         if part is not None and hasattr(part, "read_chunk"):
-            while data := await part.read_chunk(_CHUNK_BYTES):
+            while data := await part.read_chunk(transfer.chunk_bytes):
                 await self._daemon.flasher.put(transfer, bytes(data))
         await self._daemon.flasher.end(transfer)
         return web.Response()

@@ -54,6 +54,11 @@ class Transfer:
     channel: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(_CHANNEL))
 
     @property
+    def chunk_bytes(self) -> int:
+        """How much is read from the sender at once: a channel full of it is a small part of any image."""
+        return min(max(self.length >> 8, 4 << 10), 64 << 10)
+
+    @property
     def process(self) -> str:
         """bmcd's name of the work; its nodes count from 1."""
         return "bmc upgrade service" if self.slot is None else f"Node {self.slot} os install service"
@@ -148,6 +153,9 @@ class Flasher:
 
     async def _hand_over(self, transfer: Transfer, data: bytes | None) -> None:
         while transfer.error is None:
+            if not transfer.channel.full():
+                transfer.channel.put_nowait(data)
+                return
             try:
                 async with asyncio.timeout(0.1):
                     await transfer.channel.put(data)
