@@ -1,0 +1,243 @@
+"""The static pods of a control plane: real kube-apiserver, controller-manager and scheduler (DESIGN 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from twin.kubernetes import manifests
+from twin.kubernetes.api import Api, ApiError
+from twin.talos.pki import Pair, client_context, decode, issue, public_pem, write_secret
+from twin.talos.process import Process, program
+
+if TYPE_CHECKING:
+    from twin.talos.os import Os
+
+PORT = 6443
+_POLL_S = 0.2
+
+
+class ControlPlane:
+    """Runs once the node's etcd does; started again when a change of the config changes the servers' flags."""
+
+    def __init__(self, system: Os) -> None:
+        self.system = system
+        self.ready = False
+        self._folder = system.run_folder("kubernetes")
+        self._processes: dict[str, Process] = {}
+
+    async def run(self) -> None:
+        """Start the servers in order and apply what Talos applies; ends when the API is ready."""
+        await self._serve("kube-apiserver", self._api_server_flags())
+        async with self.admin() as api:
+            while not await api.ready():
+                await asyncio.sleep(_POLL_S)
+            self.ready = True
+            self.system.emit("api_ready")
+            await self._serve("kube-controller-manager", self._controller_manager_flags())
+            await self._serve("kube-scheduler", self._scheduler_flags())
+            await self._apply(api)
+
+    async def reconfigure(self) -> None:
+        """Take over a changed config: only servers whose flags or certificates change are started again."""
+        wanted = {
+            "kube-apiserver": self._api_server_flags(),
+            "kube-controller-manager": self._controller_manager_flags(),
+            "kube-scheduler": self._scheduler_flags(),
+        }
+        for name, flags in wanted.items():
+            if name in self._processes and self._processes[name].argv[1:] != flags:
+                await self._processes.pop(name).stop()
+                await self._serve(name, flags)
+        if self.ready:
+            async with self.admin() as api:
+                await self._apply(api)
+
+    def kill(self) -> None:
+        """The node lost its power."""
+        self.ready = False
+        for process in self._processes.values():
+            process.kill()
+
+    async def stop(self) -> None:
+        """The node shuts down in order: leases are given back."""
+        self.ready = False
+        await asyncio.gather(*(process.stop(2) for process in self._processes.values()))
+
+    def admin(self) -> Api:
+        """This node's own API server, as Talos' system:masters client."""
+        ca = self.system.authority("cluster", "ca")
+        leaf = self.system.leaf("admin", ca, "talos:admin", ["system:masters"])
+        return Api(f"https://{self.system.address}:{PORT}", client_context(ca.crt, leaf))
+
+    async def _serve(self, name: str, flags: list[str]) -> None:
+        process = Process([program(self.system.lab.tools, name), *flags], self.system.logs / f"{name}.log")
+        self._processes[name] = process
+        process.start()
+
+    async def _apply(self, api: Api) -> None:
+        config = self.system.config
+        if config is None:
+            return
+        for path, body in manifests.bootstrap(config):
+            for _ in range(50):
+                try:
+                    await api.create(path, body)
+                    break
+                except ApiError:
+                    await asyncio.sleep(_POLL_S)
+
+    def _api_server_flags(self) -> list[str]:
+        system, folder = self.system, self._folder
+        ca, front = system.authority("cluster", "ca"), system.authority("cluster", "aggregatorCA")
+        server = system.leaf("apiserver", ca, "kube-apiserver", hosts=self._hosts(), server=True)
+        self._put("apiserver", server)
+        self._put("kubelet-client", system.leaf("kubelet-client", ca, "apiserver-kubelet-client", ["system:masters"]))
+        self._put("front-proxy", system.leaf("front-proxy", front, "front-proxy-client"))
+        self._put("etcd-client", system.etcd_leaf)
+        (folder / "ca.crt").write_bytes(ca.crt)
+        (folder / "aggregator-ca.crt").write_bytes(front.crt)
+        (folder / "etcd-ca.crt").write_bytes(system.authority("cluster", "etcd", "ca").crt)
+        self._service_account()
+        flags = {
+            "advertise-address": system.address, "bind-address": system.address, "secure-port": str(PORT),
+            "allow-privileged": "true", "api-audiences": system.config_or_fail.endpoint,
+            "service-account-issuer": system.config_or_fail.endpoint,
+            "authorization-mode": "Node,RBAC", "client-ca-file": str(folder / "ca.crt"),
+            "enable-admission-plugins": "NodeRestriction", "enable-bootstrap-token-auth": "true",
+            "encryption-provider-config": str(self._encryption()), "endpoint-reconciler-type": "none",
+            "etcd-cafile": str(folder / "etcd-ca.crt"), "etcd-certfile": str(folder / "etcd-client.crt"),
+            "etcd-keyfile": str(folder / "etcd-client.key"), "etcd-servers": f"https://{system.address}:2379",
+            "kubelet-client-certificate": str(folder / "kubelet-client.crt"),
+            "kubelet-client-key": str(folder / "kubelet-client.key"), "profiling": "false",
+            "proxy-client-cert-file": str(folder / "front-proxy.crt"),
+            "proxy-client-key-file": str(folder / "front-proxy.key"),
+            "requestheader-allowed-names": "front-proxy-client",
+            "requestheader-client-ca-file": str(folder / "aggregator-ca.crt"),
+            "requestheader-extra-headers-prefix": "X-Remote-Extra-", "requestheader-group-headers": "X-Remote-Group",
+            "requestheader-username-headers": "X-Remote-User",
+            "service-account-key-file": str(folder / "sa.pub"),
+            "service-account-signing-key-file": str(folder / "sa.key"),
+            "service-cluster-ip-range": ",".join(system.config_or_fail.service_subnets()),
+            "tls-cert-file": str(folder / "apiserver.crt"), "tls-private-key-file": str(folder / "apiserver.key"),
+            "tls-min-version": "VersionTLS12", "shutdown-delay-duration": "0s",
+        }  # fmt: skip
+        return self._with_extra("apiServer", flags)
+
+    def _controller_manager_flags(self) -> list[str]:
+        system, folder = self.system, self._folder
+        kubeconfig = self._kubeconfig("system:kube-controller-manager", "controller-manager")
+        grace_s = max(8, system.lab.clock.real_s(50))
+        flags = {
+            "bind-address": system.address, "kubeconfig": kubeconfig,
+            "authentication-kubeconfig": kubeconfig, "authorization-kubeconfig": kubeconfig,
+            "allocate-node-cidrs": "true", "cluster-cidr": ",".join(system.config_or_fail.pod_subnets()),
+            "service-cluster-ip-range": ",".join(system.config_or_fail.service_subnets()),
+            "cluster-signing-cert-file": str(folder / "ca.crt"),
+            "cluster-signing-key-file": str(write_secret(folder / "ca.key", self._ca_key())),
+            "controllers": "*,tokencleaner", "leader-elect": "true", "profiling": "false",
+            "root-ca-file": str(folder / "ca.crt"), "service-account-private-key-file": str(folder / "sa.key"),
+            "use-service-account-credentials": "true", **self._election(),
+            "node-monitor-period": "1s", "node-monitor-grace-period": f"{grace_s:.0f}s",
+        }  # fmt: skip
+        return self._with_extra("controllerManager", flags)
+
+    def _scheduler_flags(self) -> list[str]:
+        kubeconfig = self._kubeconfig("system:kube-scheduler", "scheduler")
+        flags = {
+            "bind-address": self.system.address, "kubeconfig": kubeconfig, "authentication-kubeconfig": kubeconfig,
+            "authorization-kubeconfig": kubeconfig, "leader-elect": "true", "profiling": "false", **self._election(),
+        }  # fmt: skip
+        return self._with_extra("scheduler", flags)
+
+    def _election(self) -> dict[str, str]:
+        """Leases as short as real processes on a busy machine can keep them."""
+        return {
+            "leader-elect-lease-duration": "8s",
+            "leader-elect-renew-deadline": "6s",
+            "leader-elect-retry-period": "1s",
+        }
+
+    def _with_extra(self, section: str, flags: dict[str, str]) -> list[str]:
+        extra = dict(self.system.at("cluster", section, "extraArgs", default={}))
+        # The servers of several nodes share one host here: a wildcard address would be taken by the first of them.
+        if extra.get("bind-address") in ("0.0.0.0", "::"):  # noqa: S104
+            del extra["bind-address"]
+        return [f"--{key}={value}" for key, value in {**flags, **extra}.items()]
+
+    def _hosts(self) -> list[str]:
+        config = self.system.config_or_fail
+        domain = str(self.system.at("cluster", "network", "dnsDomain", default="cluster.local"))
+        first = [str(ipaddress.ip_network(subnet, strict=False)[1]) for subnet in config.service_subnets()]
+        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{domain}", "localhost"]
+        sans = [str(san) for san in self.system.at("cluster", "apiServer", "certSANs", default=[])]
+        hosts = [*names, self.system.hostname, "127.0.0.1", self.system.address, config.endpoint_host, *first, *sans]
+        return list(dict.fromkeys(host for host in hosts if host))
+
+    def _ca_key(self) -> bytes:
+        return self.system.authority("cluster", "ca").key
+
+    def _service_account(self) -> None:
+        key = decode(self.system.at("cluster", "serviceAccount", "key"))
+        write_secret(self._folder / "sa.key", key)
+        (self._folder / "sa.pub").write_bytes(public_pem(key))
+
+    def _encryption(self) -> Path:
+        secret = self.system.at("cluster", "secretboxEncryptionSecret")
+        aes = self.system.at("cluster", "aescbcEncryptionSecret")
+        named = [("secretbox", secret)] * bool(secret) + [("aescbc", aes)] * bool(aes)
+        providers = [{name: {"keys": [{"name": f"key{n}", "secret": key}]}} for n, (name, key) in enumerate(named, 1)]
+        document = {
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "EncryptionConfiguration",
+            "resources": [{"resources": ["secrets"], "providers": [*providers, {"identity": {}}]}],
+        }
+        return write_secret(self._folder / "encryption.yaml", yaml.safe_dump(document).encode())
+
+    def _kubeconfig(self, user: str, name: str) -> str:
+        ca = self.system.authority("cluster", "ca")
+        leaf = self.system.leaf(name, ca, user)
+        text = kubeconfig(f"https://{self.system.address}:{PORT}", ca.crt, leaf)
+        return str(write_secret(self._folder / f"{name}.kubeconfig", text))
+
+    def _put(self, name: str, leaf: Pair) -> None:
+        (self._folder / f"{name}.crt").write_bytes(leaf.crt)
+        write_secret(self._folder / f"{name}.key", leaf.key)
+
+
+def kubeconfig(
+    server: str, ca: bytes, leaf: Pair, name: str = "default", namespace: str = "default", tls_server_name: str = ""
+) -> bytes:
+    """A kubeconfig (JSON, which is YAML) with the certificate inside."""
+    cluster = {"server": server, "certificate-authority-data": base64.b64encode(ca).decode()}
+    if tls_server_name:
+        cluster["tls-server-name"] = tls_server_name
+    user = {
+        "client-certificate-data": base64.b64encode(leaf.crt).decode(),
+        "client-key-data": base64.b64encode(leaf.key).decode(),
+    }
+    context = {"cluster": name, "user": f"admin@{name}", "namespace": namespace}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": f"admin@{name}", "user": user}],
+        "contexts": [{"name": f"admin@{name}", "context": context}],
+        "current-context": f"admin@{name}",
+    }
+    return json.dumps(document).encode()
+
+
+def admin_kubeconfig(system: Os) -> bytes:
+    """What the Kubeconfig call gives: a new client certificate each time."""
+    config = system.config_or_fail
+    ca = config.authority("cluster", "ca")
+    leaf = issue(ca, "admin", ["system:masters"], client=True)
+    name = str(config.at("cluster", "clusterName", default="default"))
+    return kubeconfig(config.endpoint, ca.crt, leaf, name)
