@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from providers.turingpi.client import Bmc, certificate_fingerprint
-
 from cli import locks, observe, twin
 from cli.engine import Engine
 from cli.observe import Lab
 from cli.stacks import Stack
 from providers.errors import AuthError, HomelabError
 from providers.kubernetes.client import Kube
+from providers.turingpi.client import Bmc, certificate_fingerprint
 from settings import Board, Node
 from settings.models import set_secret
+from tools import paths
 
 ENGINE = "v3.232.0"
 MIN_PYTHON = (3, 11)
@@ -47,14 +47,19 @@ def examine(stack: Stack) -> list[Check]:
     """Look at everything; what can't be looked at is a problem of its own."""
     checks = [*_machine(), *_engine(stack)]
     if stack.is_twin:
-        up = twin.running(stack)
-        checks.append(Check("twin", up, "running" if up else "not running", f"homelab up --stack {stack.name}"))
+        checks += _twin(stack)
     try:
         lab = observe.open_lab(stack)
     except HomelabError as exc:
         return [*checks, Check("settings", ok=False, seen=str(exc), fix=f"edit {stack.settings_file.name}")]
     checks.append(Check("settings", ok=True, seen=f"{stack.settings_file.name}: {len(lab.settings.nodes)} nodes"))
     return [*checks, *_lab(lab)]
+
+
+def _twin(stack: Stack) -> Iterator[Check]:
+    built, runs = (paths.servers_bin() / "kube-apiserver").exists(), twin.running(stack)
+    yield Check("twin's servers", built, str(paths.servers_bin()) if built else "not installed", "make up")
+    yield Check("twin", runs, "running" if runs else "not running", f"homelab up --stack {stack.name}")
 
 
 def _machine() -> Iterator[Check]:
@@ -110,15 +115,20 @@ def _call(check: Callable[..., Check], *arguments: object) -> Callable[[], Check
 
 def _board(name: str, board: Board, lab: Lab) -> Check:
     try:
-        seen, fix = _stranger(name, board) or _no_password(board, lab) or _no_login(board) or (board.url, "")
+        shown = _certificate(board)
+        fine = f"{board.url}, certificate {shown}{'' if board.fingerprint else ' (not pinned)'}", ""
+        seen, fix = _stranger(name, board, shown) or _no_password(board, lab) or _no_login(board) or fine
     except HomelabError as exc:
         seen, fix = str(exc), f"check its power and cable, and that {board.url} is its address"
     return Check(f"board {name}", not fix, seen, fix)
 
 
-def _stranger(name: str, board: Board) -> tuple[str, str] | None:
-    """Also the first word with the board: it raises when nobody answers."""
-    shown = certificate_fingerprint(board.url)
+def _certificate(board: Board) -> str:
+    """The fingerprint of what the board shows; firmware 1.x has no TLS."""
+    return certificate_fingerprint(board.url) if board.url.startswith("https://") else "none"
+
+
+def _stranger(name: str, board: Board, shown: str) -> tuple[str, str] | None:
     if board.fingerprint is None or _hex(shown) == _hex(board.fingerprint):
         return None
     fix = f"if the board was reset or renewed: set homelab:boards.{name}.fingerprint to {shown}"
@@ -135,7 +145,7 @@ def _no_password(board: Board, lab: Lab) -> tuple[str, str] | None:
 
 def _no_login(board: Board) -> tuple[str, str] | None:
     try:
-        with Bmc.connect(observe.endpoint(board)) as bmc:
+        with Bmc.connect(observe.endpoint(board), observe.ANSWER_S) as bmc:
             bmc.power()
     except AuthError as exc:
         return str(exc), set_secret(("boards", board.name, "password"))
@@ -149,7 +159,7 @@ def _node(node: Node, lab: Lab) -> Check:
         "foreign": "wipe it if it is yours to wipe: see docs/runbooks, 'a node of another cluster'",
         "maintenance": up,
     }
-    fix = fixes.get(seen, f"{up}; if it stays so, look at its console: homelab status, then the board's UART")
+    fix = fixes.get(seen, f"{up}; if it stays so, switch it off and on at its board")
     return Check(f"node {node.name}", seen == "running", f"{node.address}: {seen}", fix)
 
 

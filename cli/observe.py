@@ -7,8 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from providers.turingpi.client import Bmc, Endpoint
-
 from cli import credentials
 from cli.engine import Engine
 from cli.stacks import Stack
@@ -17,6 +15,7 @@ from providers.kubernetes.client import Kube, NodeView
 from providers.talos import leave
 from providers.talos.client import Mode, Talos, probe
 from providers.talos.pki import ClientCert
+from providers.turingpi.client import Bmc, Endpoint
 from settings import Board, Node, Settings, load
 from settings.secrets import PLACEHOLDER
 
@@ -132,7 +131,7 @@ def power(board: Board) -> dict[int, bool] | str:
     if not opened(board):
         return UNKNOWN
     try:
-        with Bmc.connect(endpoint(board)) as bmc:
+        with Bmc.connect(endpoint(board), ANSWER_S) as bmc:
             return dict(bmc.power())
     except AuthError:
         return "refused"

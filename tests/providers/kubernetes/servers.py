@@ -17,7 +17,8 @@ from providers.kubernetes.client import Kube
 from providers.kubernetes.kubeconfig import Access
 from tests.providers.kubernetes.wire import Authority, kubeconfig
 
-HOST = "127.107.1.1"
+# Tests may be spread over processes, each with servers of its own.
+HOST = f"127.107.1.{1 + int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))}"
 START_S = 60.0
 
 
@@ -61,9 +62,11 @@ def cluster(tools: Path, folder: Path) -> Iterator[Cluster]:
     config = kubeconfig(authority, f"https://{HOST}:6443")
     with ExitStack() as stack:
         stack.enter_context(_process(folder, tools / "etcd", *_etcd(folder)))
-        stack.enter_context(_process(folder, tools / "kube-apiserver", *_apiserver(folder)))
+        server = stack.enter_context(_process(folder, tools / "kube-apiserver", *_apiserver(folder)))
         with Kube(config) as kube:
-            Deadline(START_S).poll(lambda: kube.healthy() or None, "kube-apiserver", 0.05)
+            Deadline(START_S).poll(lambda: kube.healthy() or server.poll() is not None or None, "kube-apiserver", 0.05)
+        if server.poll() is not None:
+            raise RuntimeError((folder / "kube-apiserver.log").read_text()[-2000:])
         http = stack.enter_context(
             httpx2.Client(base_url=f"https://{HOST}:6443", verify=Access.parse(config).tls(), trust_env=False)
         )
@@ -104,11 +107,11 @@ def _apiserver(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _process(folder: Path, program: Path, *arguments: str) -> Iterator[None]:
+def _process(folder: Path, program: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / f"{program.name}.log").open("w") as log:
         process = subprocess.Popen([program, *arguments], stdout=log, stderr=log, env={"HOME": os.devnull})
         try:
-            yield
+            yield process
         finally:
             process.kill()
             process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -13,11 +14,12 @@ import pytest
 from providers.deadline import Deadline
 from providers.errors import AuthError, DeadlineError
 from providers.kubernetes.client import Kube
-from tests.providers.kubernetes.servers import Cluster, cluster
+from tests.providers.kubernetes.servers import HOST, Cluster, cluster
 from tests.providers.kubernetes.wire import Authority, kubeconfig
 from tools import paths
 
 PODS = "/api/v1/namespaces/default/pods"
+NUMBERS = itertools.count(1)
 BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
 
 
@@ -37,11 +39,11 @@ def kube(api: Cluster) -> Iterator[Kube]:
 
 
 @pytest.fixture
-def node(api: Cluster, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-").split("[")[0][-50:].strip("-")
+def node(api: Cluster) -> str:
+    name = f"node{next(NUMBERS)}"
     api.make("/api/v1/nodes", {"metadata": {"name": name}})
     ready(api, name, status="True")
-    return str(name)
+    return name
 
 
 def ready(api: Cluster, node: str, status: str) -> None:
@@ -178,7 +180,7 @@ def test_a_dead_nodes_pods_are_told_to_go_and_not_waited_for(api: Cluster, kube:
 
 def test_another_clusters_client_certificate(api: Cluster) -> None:
     """4b.16"""
-    stranger = kubeconfig(Authority(), "https://127.107.1.1:6443")
+    stranger = kubeconfig(Authority(), f"https://{HOST}:6443")
     mixed = stranger.replace(_ca(stranger), _ca(api.kubeconfig))
     with Kube(mixed) as kube, pytest.raises(AuthError, match="expired or belongs to another cluster"):
         kube.nodes()
