@@ -1,0 +1,64 @@
+# Everything a newcomer needs. STACK=twin (default) is the simulated lab, STACK=homelab the real one.
+STACK ?= twin
+ARGS ?=
+PYTHON ?= python3
+BIN := .venv/bin
+LAB := --stack $(STACK)
+SURE := $(if $(filter 1 yes true,$(YES)),--yes)
+TO_PULUMI := $(if $(ARGS),-- $(ARGS))
+
+.DEFAULT_GOAL := help
+.PHONY: help up preview destroy destroy-target refresh status doctor down bench test test-full lint lock tools-up tools-test
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "STACK=name chooses the lab (twin), YES=1 answers every question, ARGS='...' goes on to pulumi or pytest."
+
+up: tools-up ## make the lab what its settings say
+	@$(BIN)/homelab up $(LAB) $(SURE) $(TO_PULUMI)
+
+preview: tools-up ## show what `up` would change
+	@$(BIN)/homelab preview $(LAB) $(TO_PULUMI)
+
+destroy: tools-up ## take the cluster down and give the boards back
+	@$(BIN)/homelab destroy $(LAB) $(SURE) $(TO_PULUMI)
+
+destroy-target: tools-up ## take one node out, nothing else: TARGET=node3
+	$(if $(TARGET),,$(error which node? make destroy-target TARGET=node3))
+	@$(BIN)/homelab destroy-target $(TARGET) $(LAB) $(SURE) $(TO_PULUMI)
+
+refresh: tools-up ## read the lab back into the recorded state
+	@$(BIN)/homelab refresh $(LAB) $(SURE) $(TO_PULUMI)
+
+status: tools-up ## what every board, node and server is doing
+	@$(BIN)/homelab status $(LAB) $(ARGS)
+
+doctor: tools-up ## look for what is missing or wrong on this machine
+	@$(BIN)/homelab doctor $(LAB) $(ARGS)
+
+down: tools-up ## end the simulated lab: processes, disks and recorded state
+	@$(BIN)/homelab down $(LAB) $(SURE)
+
+bench: tools-up ## measure the simulated lab
+	@$(BIN)/homelab bench $(TO_PULUMI)
+
+test: tools-test ## all tests but the minutes-long ones
+	@$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-full: tools-test ## all tests
+	@$(BIN)/pytest $(ARGS)
+
+lint: tools-test ## style, types and locks
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+	@$(BIN)/python -m tools.locks
+
+lock: tools-test ## write the requirement locks anew from their .in files
+	@$(BIN)/python -m tools.locks write
+
+tools-up:
+	@$(PYTHON) tools/install.py up
+
+tools-test:
+	@$(PYTHON) tools/install.py test

@@ -1,0 +1,147 @@
+"""Takes the Pulumi engine as others made it: the one on PATH, or the official release archive."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tarfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tools import pins
+from tools.pins import ENGINE
+from tools.work import InstallError
+
+RELEASES = f"https://github.com/pulumi/pulumi/releases/download/v{pins.PULUMI}"
+ANSWER_S = 5.0
+ARCHITECTURES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+class NotToBeHad(Exception):
+    """The release can't be fetched from here; another source has to do."""
+
+
+def on_path(ours: Path, path: str | None = None) -> Path | None:
+    """The folder of a fitting `pulumi` on PATH with all its programs beside it; none of our own, under `ours`."""
+    search = os.environ.get("PATH", os.defpath) if path is None else path
+    foreign = [entry for entry in search.split(os.pathsep) if not Path(entry).is_relative_to(ours)]
+    found = shutil.which(ENGINE.programs[0], path=os.pathsep.join(foreign))
+    if found is None:
+        return None
+    folder = Path(found).resolve().parent
+    complete = all((folder / program).is_file() for program in ENGINE.programs)
+    return folder if complete and fits(_version(found)) else None
+
+
+def fits(version: str) -> bool:
+    """Whether an engine of this version can take the pinned one's place: the same major, and no older."""
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version.strip())
+    if match is None:
+        return False
+    asked = tuple(int(part) for part in pins.PULUMI.split("."))
+    given = (int(match[1]), int(match[2]), int(match[3]))
+    return given[0] == asked[0] and given >= asked
+
+
+def _version(program: str) -> str:
+    try:
+        done = subprocess.run(
+            [program, "version"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+            env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
+
+
+def link(folder: Path, target: Path) -> None:
+    """Let `target` point at the programs of an installed engine."""
+    for program in ENGINE.programs:
+        (target / program).symlink_to(folder / program)
+
+
+def archive_name() -> str:
+    """What the release for this machine is called.
+
+    Raises:
+        NotToBeHad: there is none.
+    """
+    architecture = ARCHITECTURES.get(platform.machine().lower())
+    if architecture is None:
+        raise NotToBeHad(f"no release for {platform.machine()}")
+    return f"pulumi-v{pins.PULUMI}-{platform.system().lower()}-{architecture}.tar.gz"
+
+
+def fetch(target: Path, scratch: Path, releases: str = RELEASES) -> None:
+    """Download the release, check it and unpack its programs into `target`.
+
+    The checksum comes from the release's own list, over the same HTTPS host as the archive. So it proves that the
+    archive arrived whole and is the one that the list names; it does not prove who made either, as a checksum pinned
+    here would. The project has none to pin: nobody here has had a release archive to compute it from.
+
+    Raises:
+        NotToBeHad: the host is not reached, or the release isn't there.
+        InstallError: the archive is not what the release's list says, or lacks a program.
+    """
+    name = archive_name()
+    wanted = listed(_get(f"{releases}/pulumi-{pins.PULUMI}-checksums.txt").decode(errors="replace"), name)
+    archive = scratch / name
+    archive.write_bytes(_get(f"{releases}/{name}"))
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != wanted:
+        raise InstallError(
+            f"{name}: its sha256 is {found}, but the release's list says {wanted}. Not used; try again later."
+        )
+    unpack(archive, target)
+    archive.unlink()
+
+
+def listed(checksums: str, name: str) -> str:
+    """The sha256 that a list of checksums gives for a file.
+
+    Raises:
+        NotToBeHad: it isn't in the list.
+    """
+    for line in checksums.splitlines():
+        parts = line.split()
+        if len(parts) == 2 and parts[1].lstrip("*") == name:
+            return parts[0].lower()
+    raise NotToBeHad(f"the release lists no checksum for {name}")
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Take the engine's programs out of a release archive, and nothing else.
+
+    Raises:
+        InstallError: one of them is not in it.
+    """
+    with tarfile.open(archive) as tar:
+        for program in ENGINE.programs:
+            try:
+                source = tar.extractfile(f"pulumi/{program}")
+            except KeyError:
+                source = None
+            if source is None:
+                raise InstallError(f"{archive.name} holds no {program}")
+            with source, (target / program).open("wb") as out:
+                shutil.copyfileobj(source, out)
+            (target / program).chmod(0o755)
+
+
+def _get(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:  # noqa: S310
+            body: bytes = answer.read()
+    except (OSError, http.client.HTTPException, urllib.error.URLError) as exc:
+        raise NotToBeHad(f"{url}: {exc}") from None
+    return body
