@@ -1,0 +1,1 @@
+"""Turing Pi 2 boards: a client for their BMC, images, flashing; and the resources over them."""
