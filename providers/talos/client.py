@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from grpclib.const import Status
@@ -81,7 +81,7 @@ class Talos:
         """A configured node of this cluster."""
         return cls(Connection(address, secure_context(cert)))
 
-    def __enter__(self) -> Talos:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -43,7 +43,7 @@ def summary(text: str) -> dict[str, Any]:
         "timeServers": _at(machine, "time", "servers"),
         "labels": machine.get("nodeLabels"),
         "taints": machine.get("nodeTaints"),
-        "mirrors": {host: item.get("endpoints") for host, item in (_at(machine, "registries", "mirrors") or {}).items()},
+        "mirrors": _mirrors(machine),
         "logins": sorted(_at(machine, "registries", "config") or ()),
         "scheduleOnControlPlanes": cluster.get("allowSchedulingOnControlPlanes"),
         "documents": sorted(_name(item) for item in found if not documents.is_main(item)),
@@ -83,6 +83,10 @@ def _at(value: Any, *path: str) -> Any:
 def _hostname(found: list[Document], machine: Mapping[str, Any]) -> Any:
     document = next((item for item in found if item.get("kind") == "HostnameConfig"), {})
     return document.get("hostname") or _at(machine, "network", "hostname")
+
+
+def _mirrors(machine: Mapping[str, Any]) -> dict[str, Any]:
+    return {host: _at(item, "endpoints") for host, item in (_at(machine, "registries", "mirrors") or {}).items()}
 
 
 def _interface(item: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ class NodeConfig:
         dns: name for the VIP.
         port: of the Kubernetes API.
         disk: install disk's device; or
-        disk_selector: attributes of the install disk (`size`, `type`, `model`, `serial`, ...), which survive a renaming.
+        disk_selector: attributes of the install disk (`size`, `type`, `model`, `serial`, ...) that survive a renaming.
         gateway: the LAN's router for a static address; None leaves address and routes to DHCP.
         cni: `flannel`, `cilium` or `none`; the latter two leave the network to be installed afterwards.
         extensions: in the image; with iSCSI the kubelet gets Longhorn's mount.
@@ -313,11 +313,11 @@ def _api_server(node: NodeConfig) -> Document:
 
 def _pod_security() -> Document:
     levels = {"enforce": "baseline", "audit": "restricted", "warn": "restricted"}
-    defaults = {key: text for mode, level in levels.items() for key, text in ((mode, level), (f"{mode}-version", "latest"))}
+    versions = {f"{mode}-version": "latest" for mode in levels}
     return {
         "apiVersion": "pod-security.admission.config.k8s.io/v1alpha1",
         "kind": "PodSecurityConfiguration",
-        "defaults": defaults,
+        "defaults": {**levels, **versions},
         "exemptions": {"namespaces": ["kube-system"], "runtimeClasses": [], "usernames": []},
     }
 

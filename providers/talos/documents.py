@@ -16,7 +16,7 @@ Document = dict[str, Any]
 class _Loader(yaml.CSafeLoader):
     """PyYAML without YAML 1.1's surprises: `off` is a word, 12:30:45:11:22:33 is a MAC address, dates are texts."""
 
-    yaml_implicit_resolvers: dict[str, list[Any]] = {}
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's way to say it
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
@@ -37,7 +37,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^(?:<<)$")
 class _Dumper(yaml.CSafeDumper):
     """PyYAML without anchors: Talos reads them, people don't."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 

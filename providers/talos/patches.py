@@ -18,6 +18,7 @@ from providers.talos.documents import Document
 Path = tuple[str, ...]
 
 _DELETE = ("$patch", "delete")
+_NAMES = {"apiVersion", "kind", "name"}
 # A path begins with the document's kind, "" for the v1alpha1 document; "[]" is any item of a list.
 _REPLACED: frozenset[Path] = frozenset(
     {
@@ -59,7 +60,7 @@ def _parts(patch: Mapping[str, Any] | str, number: int) -> list[Document]:
     if isinstance(patch, str):
         return documents.load(patch)
     if not isinstance(patch, Mapping):
-        raise UserError(f"patches[{number}]: a list of operations (JSON 6902) is refused by Talos; write a partial config")
+        raise UserError(f"patches[{number}]: Talos refuses lists of operations (JSON 6902); write a partial config")
     return [copy.deepcopy(dict(patch))]
 
 
@@ -78,7 +79,7 @@ def _apply_one(result: list[Document], patch: Document) -> None:
     merged = _merge((kind,), target, rest)
     if index is not None:
         result[index] = merged
-    elif set(merged) - {"apiVersion", "kind", "name"}:
+    elif rest == patch or set(rest) - _NAMES:
         result.append(merged)
 
 
@@ -106,7 +107,7 @@ def _delete_keys(target: Any, patch: Document, *, inside_list: bool) -> Document
     for key, value in patch.items():
         if _deletes(value):
             if inside_list:
-                raise UserError(f"patch: `$patch: delete` of {key!r} inside a list item; Talos deletes only whole items")
+                raise UserError(f"patch: `$patch: delete` of {key!r} in a list's item; Talos deletes only whole items")
             found.pop(key, None)
             continue
         left = _delete(found.get(key), value, inside_list=inside_list)
@@ -136,15 +137,13 @@ def _delete_item(target: list[Any], item: Mapping[str, Any]) -> None:
 def _merge(path: Path, left: Any, right: Any) -> Any:
     if right is None:
         return left
-    if left is None:
+    if left is None or _is_argument(path):
         return right
     if isinstance(left, dict) and isinstance(right, dict):
         return _merge_maps(path, left, right)
     if isinstance(left, list) and isinstance(right, list):
         return _merge_lists(path, left, right)
     if isinstance(left, (dict, list)) or isinstance(right, (dict, list)):
-        if _is_argument(path):
-            return right
         raise UserError(f"patch: {'.'.join(path[1:])} is of another type than in the config")
     if isinstance(right, bool):
         return right
@@ -162,7 +161,7 @@ def _merge_maps(path: Path, left: Document, right: Document) -> Document:
 
 
 def _merge_lists(path: Path, left: list[Any], right: list[Any]) -> list[Any]:
-    if path in _REPLACED or _is_argument(path):
+    if path in _REPLACED:
         return right or left
     keys = _KEYED.get(path)
     if keys is None:

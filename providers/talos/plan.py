@@ -2,7 +2,7 @@
 
 Protocol source: `CanApplyImmediate` in Talos 1.12
 (https://github.com/siderolabs/talos/blob/v1.12.0/internal/app/machined/pkg/runtime/v1alpha1/v1alpha1_runtime.go):
-these parts of the v1alpha1 document are taken while the node runs, all others with a reboot; other documents always live.
+these parts of the v1alpha1 document are taken while the node runs, all others with a reboot; other documents live.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ from providers.talos.compare import identity, pruned
 from providers.talos.documents import Document
 
 _LIVE_MACHINE = frozenset(
-    "ca acceptedCAs time certSANs install network sysfs sysctls logging controlPlane kubelet kernel registries pods"
-    " seccompProfiles nodeAnnotations nodeLabels nodeTaints".split()
+    {
+        *("ca", "acceptedCAs", "certSANs", "controlPlane", "install", "kernel", "kubelet", "logging", "network"),
+        *("nodeAnnotations", "nodeLabels", "nodeTaints", "pods", "registries", "seccompProfiles", "sysctls", "sysfs"),
+        "time",
+    }
 )
-_LIVE_FEATURES = frozenset("kubernetesTalosAPIAccess kubePrism hostDNS imageCache nodeAddressSortAlgorithm".split())
+_LIVE_FEATURES = frozenset(
+    {"kubernetesTalosAPIAccess", "kubePrism", "hostDNS", "imageCache", "nodeAddressSortAlgorithm"}
+)
 # Taken live, but only seen when something else happens. Path -> when.
 _LATER = {
     "machine.install": "used by the next upgrade or installation",

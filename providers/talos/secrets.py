@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets as random
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,7 +30,7 @@ from providers.talos.pki import (
 
 __all__ = ["ClientCert", "SecretsBundle", "days_left", "kubeconfig", "read_talosconfig", "talosconfig"]
 
-_TOKEN_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_LETTERS = string.ascii_lowercase + string.digits
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def encoded(pair: CertAndKey) -> dict[str, str]:
 
 
 def _token() -> str:
-    letters = [random.choice(_TOKEN_LETTERS) for _ in range(22)]
+    letters = [random.choice(_LETTERS) for _ in range(22)]
     return "".join(letters[:6]) + "." + "".join(letters[6:])
 
 

@@ -47,7 +47,7 @@ def _verify(path: Path, source: str) -> None:
     if size <= _DIGEST or size % _SECTOR != _DIGEST:
         raise ProtocolError(f"{source}: etcd snapshot is cut short ({size} bytes)")
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         left = size - _DIGEST
         while left:
             chunk = file.read(min(left, 1 << 20))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -118,7 +119,7 @@ def _as_file(text: str) -> Iterator[str]:
     finally:
         os.close(handle)
         if not path.startswith("/proc/"):
-            os.unlink(path)
+            Path(path).unlink()
 
 
 class _Protocol(H2Protocol):

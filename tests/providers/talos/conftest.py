@@ -1,9 +1,9 @@
-"""A node's Talos API in a thread: just enough of a server to see what the client does with TLS, deadlines and errors."""
+"""A node's Talos API in a thread: enough of a server to see what the client does with TLS, deadlines and errors."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server
+
 from providers.talos import methods, pki
 from providers.talos.config import NodeConfig
 from providers.talos.secrets import SecretsBundle
@@ -31,12 +32,12 @@ Answer = Callable[[Any], Any]
 def server_certificate(ca: pki.CertAndKey, address: str = HOST) -> str:
     """What Talos makes for its API: Ed25519, the node's address in it; certificate and key as one PEM text."""
     key = ed25519.Ed25519PrivateKey.generate()
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
     builder = x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(pki.load_certificate(ca.crt).subject)
     builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
-    builder = builder.not_valid_after(now + datetime.timedelta(hours=23)).add_extension(names, critical=True)
+    builder = builder.not_valid_before(now - dt.timedelta(hours=1))
+    builder = builder.not_valid_after(now + dt.timedelta(hours=23)).add_extension(names, critical=True)
     leaf = builder.sign(pki.load_key(ca.key), None)
     plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return (leaf.public_bytes(Encoding.PEM) + plain).decode()
@@ -50,7 +51,7 @@ class _Server(Server):
         self._wires: list[Any] = []
 
     def _protocol_factory(self) -> Any:
-        protocol = super()._protocol_factory()
+        protocol: Any = super()._protocol_factory()
         made = protocol.connection_made
 
         def remember(transport: Any) -> None:
@@ -86,7 +87,7 @@ class Node:
         return f"{HOST}:{self.port}"
 
     def answer(self, method: Method[Any, Any], reply: Answer) -> None:
-        """`reply` gets the request, and gives a reply, a list of replies, or an error to raise; or a coroutine of one."""
+        """`reply` gets the request and gives a reply, a list of them, an error to raise, or a coroutine of one."""
         self._answers[method.path] = reply
 
     def __mapping__(self) -> dict[str, Handler]:

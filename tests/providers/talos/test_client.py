@@ -5,10 +5,12 @@ import hashlib
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+
 from providers.errors import ProtocolError, UnreachableError, UserError
 from providers.talos import methods
 from providers.talos.api import talos_pb2 as pb
@@ -109,7 +111,7 @@ def test_a_silent_server_ends_at_the_deadline_and_the_next_call_connects_anew(no
 
     node.answer(methods.VERSION, lambda _: answer())
     begin = time.monotonic()
-    with pytest.raises(UnreachableError, match="no answer within 0.3 s"):
+    with pytest.raises(UnreachableError, match=r"no answer within 0\.3 s"):
         talos.version(timeout_s=0.3)
     assert time.monotonic() - begin < 1
     silent = False
@@ -212,9 +214,11 @@ def test_boot_id_is_read_in_pieces(node, talos):
 
 
 def test_etcd(node, talos):
-    removed = []
+    removed: list[int] = []
     member = pb.EtcdMember(id=2**63 + 1, hostname="node1", peer_urls=["https://10.0.0.1:2380"], is_learner=True)
-    node.answer(methods.ETCD_MEMBER_LIST, lambda _: pb.EtcdMemberListResponse(messages=[pb.EtcdMembers(members=[member])]))
+    node.answer(
+        methods.ETCD_MEMBER_LIST, lambda _: pb.EtcdMemberListResponse(messages=[pb.EtcdMembers(members=[member])])
+    )
     node.answer(methods.ETCD_REMOVE_MEMBER, lambda asked: _acknowledge(removed, asked.member_id))
     reply = pb.EtcdForfeitLeadershipResponse(messages=[pb.EtcdForfeitLeadership(member="node2")])
     node.answer(methods.ETCD_FORFEIT_LEADERSHIP, lambda _: reply)
@@ -234,10 +238,13 @@ def _acknowledge(seen, value):
 
 
 def test_reset_names_the_partitions(node, talos):
-    seen = []
+    seen: list[Any] = []
     node.answer(methods.RESET, lambda asked: _acknowledge(seen, asked))
     talos.reset(graceful=False, reboot=True)
-    assert [(item.label, item.wipe) for item in seen[0].system_partitions_to_wipe] == [("STATE", True), ("EPHEMERAL", True)]
+    assert [(item.label, item.wipe) for item in seen[0].system_partitions_to_wipe] == [
+        ("STATE", True),
+        ("EPHEMERAL", True),
+    ]
     with pytest.raises(ValueError, match="boot image"):
         talos.reset(graceful=False, reboot=True, wipe_labels=())
     assert len(seen) == 1

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from providers.errors import ProtocolError
 from providers.talos.client import Mode, probe
 
