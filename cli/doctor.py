@@ -115,17 +115,12 @@ def _call(check: Callable[..., Check], *arguments: object) -> Callable[[], Check
 
 def _board(name: str, board: Board, lab: Lab) -> Check:
     try:
-        shown = _certificate(board)
+        shown = certificate_fingerprint(board.url)
         fine = f"{board.url}, certificate {shown}{'' if board.fingerprint else ' (not pinned)'}", ""
         seen, fix = _stranger(name, board, shown) or _no_password(board, lab) or _no_login(board) or fine
     except HomelabError as exc:
         seen, fix = str(exc), f"check its power and cable, and that {board.url} is its address"
     return Check(f"board {name}", not fix, seen, fix)
-
-
-def _certificate(board: Board) -> str:
-    """The fingerprint of what the board shows; firmware 1.x has no TLS."""
-    return certificate_fingerprint(board.url) if board.url.startswith("https://") else "none"
 
 
 def _stranger(name: str, board: Board, shown: str) -> tuple[str, str] | None:

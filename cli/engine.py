@@ -161,4 +161,6 @@ def _value(entry: Mapping[str, Any]) -> Any:
 def _reason(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
-    return (errors or lines or ["it gave no reason"])[0]
+    reason = (errors or lines or ["it gave no reason"])[0]
+    hint = "; put the passphrase of the stack's secrets into .homelab/passphrase (chmod 600)"
+    return reason + (hint if "passphrase" in reason else "")

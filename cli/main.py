@@ -53,9 +53,10 @@ def up(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
     Run it again after it was interrupted: it goes on where it was. It never writes a disk that the settings do not
     release by `generation`, and never flashes a node that already runs. What follows `--` goes to `pulumi up`.
     """
-    chosen = _prepared(stack)
-    engine = Engine(chosen)
-    _run(engine, "up", *_answered(chosen, yes=yes), *ctx.args)
+    chosen = stacks.find(stack)
+    answer = _answer(chosen, yes=yes)
+    engine = _prepared(chosen)
+    _run(engine, "up", *answer, *ctx.args)
     for path in credentials.leave(chosen, engine.outputs()):
         words.say(f"wrote {path.relative_to(chosen.root)}")
     words.show(observe.observe(observe.open_lab(chosen)))
@@ -73,8 +74,9 @@ def preview(ctx: typer.Context, stack: StackName = "twin") -> None:
 @app.command(context_settings=THROUGH)
 def refresh(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
     """Look at the lab and note what has drifted; the next `up` repairs it. It changes no device."""
-    chosen = _prepared(stack)
-    _run(Engine(chosen), "refresh", *_answered(chosen, yes=yes), *ctx.args)
+    chosen = stacks.find(stack)
+    answer = _answer(chosen, yes=yes)
+    _run(_prepared(chosen), "refresh", *answer, *ctx.args)
 
 
 @app.command(context_settings=THROUGH)
@@ -83,9 +85,9 @@ def destroy(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> 
 
     What the cluster stored is lost. Boot images stay on the disks, and nothing outside the settings is touched.
     """
-    chosen = _prepared(stack)
+    chosen = stacks.find(stack)
     words.confirm(f"End cluster and data of stack {chosen.name} ({words.lab_kind(chosen)})?", yes=yes)
-    engine = Engine(chosen)
+    engine = _prepared(chosen)
     _run(engine, "destroy", "--yes", *ctx.args)
     if not engine.resources():
         credentials.forget(chosen)
@@ -103,8 +105,8 @@ def destroy_target(
     A dead node can leave too. It never touches another node, and refuses when etcd would lose its quorum. To keep
     the node out, set `disabled: true` in its settings.
     """
-    chosen = _prepared(stack)
-    engine = Engine(chosen)
+    chosen = stacks.find(stack)
+    engine = _prepared(chosen)
     node = leaving.find(engine.resources(), name)
     lab = observe.open_lab(chosen)
     leaving.refuse_harm(lab, name)
@@ -161,19 +163,18 @@ def bench(ctx: typer.Context) -> None:
     raise typer.Exit(subprocess.call([sys.executable, "-m", "bench", *ctx.args], cwd=stacks.ROOT))
 
 
-def _prepared(name: str) -> Stack:
-    """The stack, its twin running if it has one, and nobody else's run in the way."""
-    stack = stacks.find(name)
+def _prepared(stack: Stack) -> Engine:
+    """The stack's engine, its twin running if it has one, and nobody else's run in the way."""
     engine = Engine(stack)
     engine.release_lock()
     if stack.is_twin:
         words.say(f"twin {stack.lab}: starting, unless it runs")
         twin.start(stack)
     engine.select()
-    return stack
+    return engine
 
 
-def _answered(stack: Stack, *, yes: bool) -> tuple[str, ...]:
+def _answer(stack: Stack, *, yes: bool) -> tuple[str, ...]:
     """What pulumi is told about its question.
 
     Raises:

@@ -59,6 +59,6 @@ def _twin(*arguments: str, stack: Stack) -> None:
         except subprocess.TimeoutExpired:
             raise HomelabError(f"twin {arguments[0]}: not done within {START_S:.0f} s") from None
         said.seek(0)
-        lines = [line.strip() for line in said if line.strip()]
+        lines = [line.strip().removeprefix("twin: ") for line in said if line.strip()]
     if done.returncode != 0:
         raise HomelabError(f"twin {arguments[0]}: {lines[-1] if lines else 'it gave no reason'}")

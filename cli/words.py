@@ -44,7 +44,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UserError(f"{question} There is nobody to ask here; say --yes (make: YES=1)")
+        raise UserError(f"{question} There is nobody to ask; say --yes (make: YES=1)")
     typer.confirm(question, abort=True, err=True)
 
 

@@ -46,3 +46,17 @@ def test_a_real_lab_is_never_ended_by_down() -> None:
     code, said = run("down", "--stack", "homelab", "--yes")
     assert code == 1
     assert "is a real lab" in said
+
+
+@pytest.mark.parametrize("verb", ["up", "refresh", "destroy"])
+def test_a_real_lab_is_not_touched_when_nobody_can_be_asked(verb: str) -> None:
+    code, said = run(verb, "--stack", "homelab")
+    assert code == 1
+    assert "nobody to ask" in said
+    assert "YES=1" in said
+
+
+def test_ending_the_twin_is_asked_for() -> None:
+    code, said = run("down")
+    assert code == 1
+    assert "nobody to ask" in said

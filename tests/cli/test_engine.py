@@ -110,7 +110,10 @@ def test_nodes_are_the_labs_own(engine: Engine, script: Script) -> None:
 @pytest.mark.parametrize(
     ("stderr", "word"),
     [
-        ("warning: x\nerror: incorrect passphrase\n", "pulumi stack export: incorrect passphrase"),
+        (
+            "warning: x\nerror: incorrect passphrase\n",
+            r"pulumi stack export: incorrect passphrase; put .* into \.homelab/passphrase .*",
+        ),
         ("something else\n", "pulumi stack export: something else"),
         ("", "pulumi stack export: it gave no reason"),
     ],

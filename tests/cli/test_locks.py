@@ -84,9 +84,11 @@ def test_an_ended_process_and_a_reused_number_are_not_the_engine(tmp_path: Path)
 
 def test_a_running_engine_is_seen_by_its_name(tmp_path: Path) -> None:
     engine = tmp_path / "pulumi"
-    engine.write_text("#!/bin/sh\nread _\n")
+    engine.write_text("#!/bin/sh\necho runs\nread _\n")
     engine.chmod(0o755)
-    with subprocess.Popen([engine], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([engine], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()  # the name is set when its first line runs
         lock(tmp_path, process.pid, host=socket.gethostname())
         with pytest.raises(RefusedError, match=f"process {process.pid} of ann"):
             locks.release_stale(tmp_path, "twin")
