@@ -253,18 +253,13 @@ BoardAddress = Annotated[str, *_kind(_board_address, _TEXT)]
 Version = Annotated[str, *_kind(_version, {"type": "string", "pattern": r"^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?$"})]
 Sha256 = Annotated[str, *_kind(_sha256, {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"})]
 Fingerprint = Annotated[str, *_kind(_fingerprint, {"type": "string", "pattern": "^[Ss][Hh][Aa]256:[0-9A-Fa-f:]+$"})]
-Secret = Annotated[
-    SecretStr,
-    *_kind(
-        _secret,
-        {
-            "type": "object",
-            "properties": {"secure": {"type": "string"}},
-            "required": ["secure"],
-            "additionalProperties": False,
-        },
-    ),
-]
+_SECURE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"secure": {"type": "string"}},
+    "required": ["secure"],
+    "additionalProperties": False,
+}
+Secret = Annotated[SecretStr, *_kind(_secret, _SECURE), _AS_TEXT]
 ImageSource = Annotated[str, *_kind(_image, {"type": "string", "pattern": r"\.raw(\.xz|\.zst)?$"})]
 Extension = Annotated[str, *_kind(_extension, {"type": "string", "pattern": "^[a-z0-9._-]+/[a-z0-9._-]+$"})]
 DiskPath = Annotated[str, *_kind(_disk, {"type": "string", "pattern": "^/dev/."})]

@@ -90,7 +90,7 @@ def reference() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def keys() -> list[str]:
+def every_key() -> list[str]:
     """Every key that can be written, as a path."""
     sections = ((section, Settings.model_fields[section]) for section in keys_of(Settings))
     return [row.split("`")[1] for section, field in sections for row in _rows(field, section)]
@@ -100,7 +100,8 @@ def _rows(field: FieldInfo, path: str) -> Iterator[str]:
     model, path = _part(field, path)
     for key in keys_of(model) if model else ():
         inner = model.model_fields[key] if model else field
-        yield f"| `{path}.{key}` | {_cell(inner.description or '')} | {_cell(_type(inner))} | {_cell(_default(inner))} |"
+        cells = (f"`{path}.{key}`", _cell(inner.description or ""), _cell(_type(inner)), _cell(_default(inner)))
+        yield f"| {' | '.join(cells)} |"
         yield from _rows(inner, f"{path}.{key}")
 
 

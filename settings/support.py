@@ -13,14 +13,14 @@ VERSION = re.compile(
 Minor = tuple[int, int]
 
 KUBERNETES_BY_TALOS: dict[Minor, tuple[Minor, Minor]] = {
+    (1, 9): ((1, 27), (1, 32)),
     (1, 10): ((1, 28), (1, 33)),
     (1, 11): ((1, 29), (1, 34)),
     (1, 12): ((1, 30), (1, 35)),
     (1, 13): ((1, 31), (1, 36)),
-    (1, 14): ((1, 32), (1, 37)),
 }
-"""Talos minor -> first and last Kubernetes minor. Older ones are left out: before 1.10 no `metal-installer` image
-carries the overlay that an RK1 or CM4 needs."""
+"""Talos minor -> first and last Kubernetes minor. These are the ones that machine configs are written for: 1.14 moves
+all of Kubernetes to documents of their own."""
 
 
 def minor(version: str) -> Minor:

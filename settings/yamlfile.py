@@ -12,7 +12,7 @@ import yaml
 from .problems import Problem, Where, quoted
 
 _LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_MAX_VALUES = 200_000
+_MAX_VALUES = 50_000
 _MAX_DEPTH = 100
 _SHOWN_DEPTH = 4
 _INT = re.compile(r"[-+]?[0-9]{1,18}\Z")
