@@ -14,10 +14,10 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from providers.deadline import Deadline
-from providers.errors import AuthError, ProtocolError, RefusedError, UserError
+from providers.errors import ProtocolError, RefusedError, UserError
 from providers.turingpi import answers, session
 from providers.turingpi.answers import SLOTS, NodeInfo, Status
-from providers.turingpi.wire import Answer, ConnectionFaultError, Wire, certificate_fingerprint
+from providers.turingpi.wire import Answer, ConnectionFaultError, Stall, Wire, certificate_fingerprint
 
 __all__ = ["Abilities", "Bmc", "Endpoint", "certificate_fingerprint"]
 
@@ -175,7 +175,7 @@ class Bmc:
         if answer.status != 200:
             raise RefusedError(f"{self.name}: cancel: {answers.complaint(answer)}")
 
-    def upload(self, handle: int, size: int, chunks: Iterable[bytes], deadline: Deadline, stall_s: float) -> None:
+    def upload(self, handle: int, size: int, chunks: Iterable[bytes], deadline: Deadline, stall: Stall) -> None:
         """Send a started flash's bytes; returns when all are handed over, which is not when they are written.
 
         Args:
@@ -183,21 +183,21 @@ class Bmc:
             size: how many bytes `chunks` gives.
             chunks: the bytes.
             deadline: for all of it.
-            stall_s: the longest time in which the board takes no byte.
+            stall: how long the board may take no byte, and how long it may take to answer after the last one.
         """
-        answer = self._send(f"{API}/upload/{handle}", "image.raw", size, chunks, deadline, stall_s)
+        answer = self._send(f"{API}/upload/{handle}", "image.raw", size, chunks, deadline, stall)
         if answer.status != 200:
             raise RefusedError(f"{self.name}: upload: {answers.complaint(answer)}")
         if "html" in answer.content_type:
             raise ProtocolError(f"{self.name}: upload: got a web page")
 
     def upload_at_once(
-        self, slot: int, file: str, size: int, chunks: Iterable[bytes], deadline: Deadline, stall_s: float
+        self, slot: int, file: str, size: int, chunks: Iterable[bytes], deadline: Deadline, stall: Stall
     ) -> None:
         """Flash with firmware 1.x: one POST that ends when all is written. Arguments as `upload`'s."""
         target = f"{API}?opt=set&type=flash&node={_index(slot)}&file={_safe(file)}"
         where = f"{self.name}: upload"
-        value = answers.document(where, self._send(target, file, size, chunks, deadline, stall_s))
+        value = answers.document(where, self._send(target, file, size, chunks, deadline, stall))
         result = next((str(v) for k, v in _flat(value) if k == "result"), "ok")
         if result.lower() not in ("ok", "0"):
             raise RefusedError(f"{where}: {result}")
@@ -245,7 +245,7 @@ class Bmc:
         return answer
 
     def _send(
-        self, target: str, file: str, size: int, chunks: Iterable[bytes], deadline: Deadline, stall_s: float
+        self, target: str, file: str, size: int, chunks: Iterable[bytes], deadline: Deadline, stall: Stall
     ) -> Answer:
         """POST one file as multipart. The bytes exist once, so there is no second try here."""
         boundary = secrets.token_hex(16)
@@ -260,9 +260,11 @@ class Bmc:
             "Content-Length": str(len(head) + size + len(tail)),
         }
         self._wire.close()
-        answer = self._wire.request("POST", target, deadline, headers, _framed(head, chunks, tail), stall_s)
+        answer = self._wire.request("POST", target, deadline, headers, _framed(head, chunks, tail), stall)
         if answer.status == 401:
-            raise AuthError(f"{self.name}: the login was lost in the middle of a flash ({answers.complaint(answer)})")
+            raise RefusedError(
+                f"{self.name}: the login was lost in the middle of a flash ({answers.complaint(answer)})"
+            )
         return answer
 
 

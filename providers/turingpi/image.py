@@ -139,12 +139,12 @@ def _fetched(url: str, wanted: str | None, file: Path, progress: Watch, deadline
 def _compare(url: str, got: str, wanted: str | None, first_seen: str | None, record: Path) -> None:
     if wanted is not None and got != wanted:
         raise FlashError(
-            f"{url}: what was downloaded has sha256 {got}, and the settings expect {wanted}; correct the one that is wrong"
+            f"{url}: what was downloaded has sha256 {got}, and the settings expect {wanted}; correct the wrong one"
         )
     if wanted is None and first_seen is not None and got != first_seen:
         raise FlashError(
-            f"{url}: what was downloaded has sha256 {got}, and {first_seen} when it was first seen; if the image was meant "
-            f"to change, remove {record} or write the new sha256 into the settings"
+            f"{url}: what was downloaded has sha256 {got}, and {first_seen} when it was first seen; if the image was "
+            f"meant to change, remove {record} or write the new sha256 into the settings"
         )
 
 

@@ -27,6 +27,10 @@ MAX_BODY_BYTES = 4 << 20  # far more than the longest answer (a UART's 16 KiB), 
 FINGERPRINT_TIMEOUT_S = 10.0
 
 
+class CertificateError(RefusedError):
+    """The board shows another certificate than the pinned one; nothing was sent to it."""
+
+
 class ConnectionFaultError(UnreachableError):
     """The connection failed. `sent` says whether the request may have reached the device before."""
 
@@ -52,12 +56,20 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Stall:
+    """The longest times without one byte moving, in seconds: while sending, and until the answer comes."""
+
+    send_s: float = math.inf
+    answer_s: float = math.inf
+
+
+@dataclass(frozen=True)
 class _Budget:
     deadline: Deadline
-    stall_s: float
+    stall: Stall
 
-    def left(self, error: type[Exception]) -> float:
-        seconds = min(self.stall_s, self.deadline.remaining)
+    def left(self, error: type[Exception], stall_s: float = math.inf) -> float:
+        seconds = min(stall_s, self.deadline.remaining)
         if seconds <= 0:
             raise error("the deadline has passed")
         return seconds
@@ -71,10 +83,12 @@ class _Bounded(NetworkStream):
         self._wire = wire
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._wire.budget.left(httpcore2.ReadTimeout))
+        budget = self._wire.budget
+        return self._inner.read(max_bytes, budget.left(httpcore2.ReadTimeout, budget.stall.answer_s))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, self._wire.budget.left(httpcore2.WriteTimeout))
+        budget = self._wire.budget
+        self._inner.write(buffer, budget.left(httpcore2.WriteTimeout, budget.stall.send_s))
 
     def close(self) -> None:
         self._inner.close()
@@ -168,7 +182,7 @@ class Wire:
         deadline: Deadline,
         headers: Mapping[str, str] | None = None,
         content: bytes | Iterable[bytes] | None = None,
-        stall_s: float = math.inf,
+        stall: Stall = Stall(),
     ) -> Answer:
         """Ask once.
 
@@ -178,19 +192,19 @@ class Wire:
             deadline: for the whole exchange.
             headers: beside Host and the length.
             content: the body; an iterable needs a Content-Length among the headers.
-            stall_s: the longest time without one byte moving.
+            stall: how long nothing may move.
 
         Raises:
             ConnectionFaultError: no connection, a cut one, or no full answer in time.
             ProtocolError: what came is not HTTP, or too long.
-            RefusedError: the certificate is not the pinned one.
+            CertificateError: the certificate is not the pinned one.
         """
-        self._local.budget = _Budget(deadline, stall_s)
+        self._local.budget = _Budget(deadline, stall)
         url = httpcore2.URL(
             scheme=self._origin[0], host=self._origin[1], port=self._origin[2], target=target.encode("ascii")
         )
         with (
-            self._translated(deadline, stall_s),
+            self._translated(deadline),
             self._pool.stream(method, url, headers=dict(headers or {}), content=content) as response,
         ):
             found = {k.lower(): v.decode("latin-1") for k, v in response.headers}
@@ -207,16 +221,16 @@ class Wire:
         """Compare the certificate with the pin, before anything is sent.
 
         Raises:
-            RefusedError: another certificate.
+            CertificateError: another certificate.
         """
         if self._pin is None:
             return
         shown = hashlib.sha256(ssl_object.getpeercert(True) or b"").hexdigest()
         if shown != self._pin:
-            raise RefusedError(
+            raise CertificateError(
                 f"{self.name}: shows another certificate than the pinned one, so nothing was sent to it. If the board "
-                f"was reset or its certificate renewed, set the board's fingerprint to sha256:{shown}; otherwise find out "
-                f"what answers at this address"
+                f"was reset or made itself a new one, set its fingerprint to sha256:{shown} in the settings; otherwise "
+                f"find out what answers at this address"
             )
 
     def _new_pool(self) -> httpcore2.ConnectionPool:
@@ -233,7 +247,7 @@ class Wire:
         return bytes(body)
 
     @contextmanager
-    def _translated(self, deadline: Deadline, stall_s: float) -> Iterator[None]:
+    def _translated(self, deadline: Deadline) -> Iterator[None]:
         try:
             yield
         except httpcore2.ConnectTimeout as error:
@@ -241,8 +255,9 @@ class Wire:
                 f"{self.name}: no connection within {deadline.seconds:.3g} s", sent=False
             ) from error
         except httpcore2.TimeoutException as error:
-            limit_s = min(stall_s, deadline.seconds)
-            raise ConnectionFaultError(f"{self.name}: no full answer within {limit_s:.3g} s", sent=True) from error
+            limit = f"within {deadline.seconds:.3g} s" if deadline.expired else "any more"
+            what = "takes no bytes" if isinstance(error, httpcore2.WriteTimeout) else "gives no full answer"
+            raise ConnectionFaultError(f"{self.name}: {what} {limit}", sent=True) from error
         except httpcore2.ConnectError as error:
             raise ConnectionFaultError(
                 f"{self.name}: no connection ({error}){self._hint(error)}", sent=False
