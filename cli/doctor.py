@@ -151,7 +151,9 @@ def _node(node: Node, lab: Lab) -> Check:
     up = f"homelab up --stack {lab.stack.name}"
     seen = observe.mode(str(node.address), lab.certificate)
     fixes = {
-        "foreign": "wipe it if it is yours to wipe: see docs/runbooks, 'a node of another cluster'",
+        "foreign": f"another cluster's, or its talosconfig is missing in {lab.stack.folder}: put it there, or wipe "
+        f"the node with that cluster's own: talosctl reset -n {node.address} --graceful=false --reboot "
+        "--system-labels-to-wipe STATE --system-labels-to-wipe EPHEMERAL",
         "maintenance": up,
     }
     fix = fixes.get(seen, f"{up}; if it stays so, switch it off and on at its board")

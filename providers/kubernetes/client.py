@@ -125,20 +125,24 @@ class Kube:
 
     def version(self) -> str:
         """The API server's version, like "v1.36.1"."""
-        return str(self._get("/version")["gitVersion"])
+        with _shaped(self.server):
+            return str(self._get("/version")["gitVersion"])
 
     def node(self, name: str) -> NodeView | None:
         """One node; None when the cluster does not know it."""
         item = self._call("GET", f"/api/v1/nodes/{name}", missing_ok=True)
-        return NodeView.parse(item) if item else None
+        with _shaped(self.server):
+            return None if item is None else NodeView.parse(item)
 
     def nodes(self) -> tuple[NodeView, ...]:
         """All nodes of the cluster."""
-        return tuple(NodeView.parse(item) for item in self._get("/api/v1/nodes")["items"])
+        with _shaped(self.server):
+            return tuple(NodeView.parse(item) for item in self._get("/api/v1/nodes")["items"])
 
     def pods(self, node: str) -> tuple[Mapping[str, Any], ...]:
         """The v1 Pods bound to a node, in every namespace."""
-        return tuple(self._get("/api/v1/pods", {"fieldSelector": f"spec.nodeName={node}"})["items"])
+        with _shaped(self.server):
+            return tuple(self._get("/api/v1/pods", {"fieldSelector": f"spec.nodeName={node}"})["items"])
 
     def wait_ready(self, name: str, deadline: Deadline, progress: Progress = _quiet) -> NodeView:
         """Wait until a node has joined and its kubelet reports Ready. An API that is away for a while is waited for.
@@ -298,6 +302,17 @@ def _translated(server: str) -> Iterator[None]:
         raise UnreachableError(f"{server}: no answer in time") from None
     except (httpx2.TransportError, httpx2.DecodingError, httpx2.InvalidURL) as exc:
         raise _transport_error(server, exc) from exc
+
+
+@contextmanager
+def _shaped(server: str) -> Iterator[None]:
+    """An object without the fields that every cluster's has is not from a cluster."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise ProtocolError(
+            f"{server}: answered with an object of another shape ({type(exc).__name__}: {exc})"
+        ) from exc
 
 
 def _transport_error(server: str, exc: Exception) -> HomelabError:

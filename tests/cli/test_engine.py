@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +65,6 @@ def test_selecting_releases_a_dead_runs_lock(
     engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """4d.46"""
-    import socket
-
     path = tmp_path / "state" / ".pulumi" / "locks" / "organization" / "homelab" / "homelab" / "x.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"pid": os.getpid(), "hostname": socket.gethostname(), "username": "ann"}))
@@ -148,3 +150,20 @@ def test_without_an_engine(tmp_path: Path) -> None:
     engine = Engine(Stack("homelab", tmp_path), {"PATH": str(tmp_path)})
     with pytest.raises(UserError, match="make up"):
         engine.run("up")
+
+
+def test_an_interrupt_is_pulumis_to_end(tmp_path: Path) -> None:
+    """4d.36: killing pulumi half-way leaves pending operations; it ends by itself after a Ctrl-C."""
+    pulumi = tmp_path / "pulumi"
+    pulumi.write_text('#!/bin/sh\ntrap "echo ended well; exit 7" INT\necho runs\nwhile :; do sleep 0.02; done\n')
+    pulumi.chmod(0o755)
+    code = (
+        "import sys; from pathlib import Path; from cli.engine import Engine; from cli.stacks import Stack\n"
+        f"sys.exit(Engine(Stack('x', Path({str(tmp_path)!r})), {{'PATH': '{tmp_path}:/usr/bin:/bin'}}).run('up'))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as run:
+        assert run.stdout
+        assert run.stdout.readline() == b"runs\n"
+        os.killpg(run.pid, signal.SIGINT)  # what a terminal does
+        assert run.stdout.read() == b"ended well\n"
+    assert run.returncode == 7

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from providers.deadline import Deadline
 from providers.errors import (
@@ -48,6 +53,31 @@ def test_answers_become_errors_of_ours(
 ) -> None:
     with answering(code, body) as url, Kube(kubeconfig(authority, url)) as kube, pytest.raises(error, match=word):
         kube.version()
+
+
+FIELDS = st.sampled_from(["metadata", "name", "uid", "status", "conditions", "items", "type", "gitVersion", "spec"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(FIELDS, inner),
+    max_leaves=8,
+)
+
+
+@given(one=st.dictionaries(FIELDS, VALUES))
+@settings(max_examples=60, deadline=None)
+def test_any_object_is_an_answer_or_an_error_of_ours(any_kube: tuple[Kube, list[str]], one: dict[str, Any]) -> None:
+    kube, body = any_kube
+    body[0] = json.dumps(one)
+    for ask in (kube.version, kube.nodes, lambda: kube.node("n"), lambda: kube.pods("n")):
+        with contextlib.suppress(HomelabError):
+            ask()
+
+
+@pytest.fixture(scope="module")
+def any_kube(authority: Authority) -> Iterator[tuple[Kube, list[str]]]:
+    body = [""]
+    with answering(200, lambda: body[0]) as url, Kube(kubeconfig(authority, url)) as kube:
+        yield kube, body
 
 
 def test_a_missing_node_is_none_and_deleting_it_is_done(authority: Authority) -> None:

@@ -8,7 +8,7 @@ import http.server
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -97,7 +97,9 @@ def _b64(text: str) -> str:
 
 
 @contextmanager
-def answering(status: int, body: str, authority: Authority | None = None, folder: Path | None = None) -> Iterator[str]:
+def answering(
+    status: int, body: str | Callable[[], str], authority: Authority | None = None, folder: Path | None = None
+) -> Iterator[str]:
     """A server that gives one answer to everything, on TLS if it has an authority. Yields its URL."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -105,7 +107,7 @@ def answering(status: int, body: str, authority: Authority | None = None, folder
 
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            payload = body.encode()
+            payload = (body if isinstance(body, str) else body()).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
