@@ -1,16 +1,13 @@
 """`python -m twin`: start, look at, disturb and end a digital twin."""
 
 import argparse
-import asyncio
 import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from twin import client, lab, running
+from twin import client
 from twin.faults import table
 
 _HERE = Path(__file__).parent
@@ -26,31 +23,25 @@ def main(arguments: list[str] | None = None) -> int:
         _parser().error(f"unknown: {' '.join(rest)}")
     try:
         return int(asked.run(asked))
-    except (client.NotRunning, client.Refused, running.CannotStart, OSError) as error:
-        print(f"twin: {error}", file=sys.stderr)
-        return 1
-    except ValidationError as error:
-        for problem in error.errors():
-            print(f"twin: {asked.lab}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
+    except (client.NotRunning, client.Refused, OSError) as error:
+        for line in str(error).splitlines():
+            print(f"twin: {line}", file=sys.stderr)
         return 1
 
 
 def _up(asked: argparse.Namespace) -> int:
-    spec = lab.load(asked.lab, asked.scale)
+    if not asked.lab.exists():
+        raise client.Refused(f"there is no lab file {asked.lab}")
     asked.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not asked.foreground:
         print(client.start(asked.state, asked.arguments))
         return 0
     if client.running(asked.state):
         raise client.Refused(f"a twin runs already on {asked.state}")
-    running.write_log()
-    tools = asked.tools.resolve() if asked.tools else None
-    asyncio.run(_serve(spec, asked.state.resolve(), tools))
+    from twin import running  # noqa: PLC0415 - the servers' libraries, which no other command needs
+
+    running.serve(asked.lab, asked.scale, asked.state.resolve(), asked.tools.resolve() if asked.tools else None)
     return 0
-
-
-async def _serve(spec: lab.LabSpec, state: Path, tools: Path | None) -> None:
-    await running.Twin(spec, state, tools).run()
 
 
 def _status(asked: argparse.Namespace) -> int:

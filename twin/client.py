@@ -66,7 +66,7 @@ def start(state: Path, arguments: Sequence[str]) -> str:
     ends = time.monotonic() + _START_S
     while time.monotonic() < ends:
         if child.poll() is not None:
-            raise Refused(_last_line(state / "twin.log", log_start))
+            raise Refused(_said(state / "twin.log", log_start))
         record = _record(state)
         if record is not None and record["pid"] == child.pid:
             return f"twin up, pid {child.pid}, state in {state}"
@@ -112,6 +112,7 @@ def _is_twin(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z" and b"twin" in command
 
 
-def _last_line(log: Path, start: int) -> str:
+def _said(log: Path, start: int) -> str:
     lines = log.read_bytes()[start:].decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("twin: ") if lines else f"it ended at once; see {log}"
+    said = [line.removeprefix("twin: ") for line in lines if line.startswith("twin: ")]
+    return "\n".join(said or lines[-1:]) or f"it ended at once; see {log}"

@@ -58,7 +58,7 @@ BMC: tuple[Kind, ...] = (
     Kind("flash-stale-done", "4a.1", "taken", "status shows the Done of an earlier flash for N polls", ("polls",)),
     Kind("flash-send-timeout", "4a.2", "taken", "the handle expires before the upload begins"),
     Kind("usb-boot-fails", "4a.4", "taken", "module not found on USB; node left at power 1, USB left in Flash"),
-    Kind("power-lies", "4a.4", "standing", "power bits of the other nodes are reported as Unknown"),
+    Kind("power-lies", "4a.4", "standing", "the power of all nodes is reported as Unknown"),
     Kind("bmc-oom", "4a.5", "taken", "bmcd is killed in a flash; back after for_s, if given", ("after_bytes", "for_s")),
     Kind("bmc-leak", "4a.5", "standing", "bmcd is killed by each COUNTth flash since its start", ("count", "for_s")),
     Kind("bmc-crash", "4a.5", "now", "bmcd is gone: connections are refused; back after for_s", ("for_s",)),

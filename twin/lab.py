@@ -83,7 +83,7 @@ class BoardSpec(Part):
     firmware: str = "v2.1.0"
     revision: Literal["v2.4", "v2.5"] = "v2.4"
     username: str = "root"
-    password: str = "turing"
+    password: str = "turing"  # noqa: S105 - the one that every board is sold with
     loopback_auth: bool = True  # a real bmcd skips authentication for loopback peers; here all peers are loopback
     slots: dict[int, MachineSpec] = Field(default_factory=dict)
 

@@ -12,20 +12,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from twin.bmc import api, v1
 from twin.bmc.daemon import Daemon
 from twin.board import Board
+from twin.client import Refused
 from twin.disk import write
 from twin.factory import Factory
 from twin.faults import Fault, UnknownFault
-from twin.lab import Lab, LabSpec
+from twin.lab import Lab, LabSpec, load
 
 log = logging.getLogger("twin")
 _LONGEST_SOCKET_PATH = 100  # the kernel takes 107 bytes
-
-
-class CannotStart(Exception):
-    """A port is taken or forbidden; the text says which, and what to do."""
 
 
 class Twin:
@@ -42,7 +41,7 @@ class Twin:
         self._control: asyncio.Server | None = None
 
     async def run(self) -> None:
-        """Start everything, wait for `down` or a signal, end everything. Raises CannotStart."""
+        """Start everything, wait for `down` or a signal, end everything. Raises Refused."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ended.set)
@@ -93,7 +92,7 @@ class Twin:
             for daemon in self.daemons.values():
                 await daemon.start()
         except OSError as error:
-            raise CannotStart(
+            raise Refused(
                 f"{error.strerror or error}; a port that is taken belongs to another twin (`python -m twin down`), "
                 "one below 1024 needs root: choose another in the lab file"
             ) from None
@@ -159,7 +158,19 @@ def _socket_path(folder: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"twin-{os.getpid()}.sock"
 
 
-def write_log() -> None:
-    """Send what is logged, every failure of a coroutine included, to the terminal or file that stderr is."""
+def serve(file: Path, scale: float | None, folder: Path, tools: Path | None) -> None:
+    """Run the twin of a lab file in this process until it is ended. Raises Refused with all that is wrong.
+
+    What is logged, the failure of every coroutine included, goes to stderr, which is `twin.log` of a daemon.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    try:
+        spec = load(file, scale)
+    except ValidationError as error:
+        problems = [f"{file}: {'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
+        raise Refused("\n".join(problems)) from None
+
+    async def run() -> None:
+        await Twin(spec, folder, tools).run()
+
+    asyncio.run(run())

@@ -13,10 +13,10 @@ from aiohttp import web
 from twin.bmc import answers, queries
 from twin.bmc.auth import Denied
 from twin.bmc.daemon import Daemon
-from twin.bmc.flash import FlashRefused, Overrun, Transfer
+from twin.bmc.transfer import Broken, FlashRefused, Transfer
 
 _CHUNK_BYTES = 64 << 10
-_GONE = (0, 7, 8)  # TCP states without a peer that still sends: none, CLOSE, CLOSE_WAIT
+_ESTABLISHED = "01"  # in /proc/net/tcp
 
 
 def application(daemon: Daemon) -> web.Application:
@@ -100,7 +100,7 @@ class Api:
         return queries.backup()
 
     async def dispatch(self, request: web.Request) -> web.StreamResponse:
-        """bmcd looks for flash requests by substring in the undecoded query, then at `opt` and `type`."""
+        """Flash requests are found by substring in the undecoded query; the rest by `opt` and `type`."""
         raw = request.rel_url.raw_query_string
         transfer = re.search(r"type=(flash|firmware)", raw)
         if transfer and request.method == "GET" and "opt=get" in raw:
@@ -128,7 +128,7 @@ class Api:
         watch = asyncio.ensure_future(_watch(request, asyncio.current_task()))
         try:
             return await self._receive(request, transfer)
-        except Overrun:
+        except Broken:
             return await answers.drop(request)
         except FlashRefused as refusal:
             return _refused(request, str(refusal))
@@ -195,18 +195,18 @@ def _refused(request: web.Request, text: str) -> web.Response:
 
 async def _watch(request: web.Request, handler: asyncio.Task[Any] | None) -> None:
     """Notice that the sender is gone even while nothing is read from it, as a stalled disk makes it."""
-    connection = request.transport.get_extra_info("socket") if request.transport else None
-    while not _gone(connection):
-        await asyncio.sleep(0.2)
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    while peer is not None and _connected(*peer[:2]):
+        await asyncio.sleep(0.3)
     if handler is not None:
         handler.cancel()
 
 
-def _gone(connection: socket.socket | None) -> bool:
-    try:
-        return connection is None or connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _GONE
-    except OSError:
-        return True
+def _connected(address: str, port: int) -> bool:
+    """Whether the sender's own end is open. A closed one can't say so while its unsent bytes wait for us to read."""
+    local = f"{socket.inet_aton(address)[::-1].hex().upper()}:{port:04X}"
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return any(row[1] == local and row[3] == _ESTABLISHED for row in rows)
 
 
 def _peer(request: web.Request) -> str:

@@ -1,6 +1,6 @@
 """bmcd's certificate: RSA, self-signed, a common name and nothing else, and long expired (facts A2)."""
 
-import datetime
+import datetime as dt
 import ssl
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from twin.disk import write
 
 _KEY_BITS = 2048  # a real one has 4096, which takes seconds to make here and shows nowhere on the wire
-_FROM = datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC)
+_FROM = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 
 
 def create(folder: Path) -> None:
@@ -20,7 +20,7 @@ def create(folder: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Turing-Pi self signed")])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    built = builder.not_valid_before(_FROM).not_valid_after(_FROM + datetime.timedelta(days=30))
+    built = builder.not_valid_before(_FROM).not_valid_after(_FROM + dt.timedelta(days=30))
     certificate = built.sign(key, hashes.SHA256())
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     write(folder / "key.pem", key.private_bytes(pem, pkcs8, serialization.NoEncryption()))

@@ -14,7 +14,7 @@ from twin.faults import Fault
 from twin.lab import Lab
 
 log = logging.getLogger("twin")
-_DEFAULT_PASSWORD = "turing"
+_DEFAULT_PASSWORD = "turing"  # noqa: S105 - the one that every board is sold with
 
 Application = Callable[["Daemon"], web.Application]
 
@@ -60,7 +60,7 @@ class Daemon:
             await runner.cleanup()
 
     def crash(self, back_s: float | None) -> None:
-        """bmcd is killed: connections are refused until somebody restarts it, here after `back_s` device seconds."""
+        """A killed bmcd: connections are refused until somebody restarts it, here after `back_s` device seconds."""
         log.info("%s: bmcd is gone", self.board.name)
         self.lab.events.emit("bmc_down", board=self.board.name)
         self.flasher.crash()

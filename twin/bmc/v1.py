@@ -6,7 +6,7 @@ from aiohttp import web
 
 from twin.bmc import answers, queries
 from twin.bmc.daemon import Daemon
-from twin.bmc.flash import FlashRefused, Overrun, Transfer
+from twin.bmc.transfer import Broken, FlashRefused, Transfer
 
 _BIGGEST_BYTES = 64 << 20  # the upload goes through the BMC's memory: big files fail
 _CHUNK_BYTES = 64 << 10
@@ -58,6 +58,6 @@ async def _flash(daemon: Daemon, request: web.Request) -> web.StreamResponse:
         for start in range(0, len(body), _CHUNK_BYTES):
             await daemon.flasher.put(transfer, body[start : start + _CHUNK_BYTES])
         await daemon.flasher.end(transfer)
-    except (FlashRefused, Overrun) as error:
+    except (FlashRefused, Broken) as error:
         return answers.envelope([{"result": str(error)}])
     return answers.ok()
