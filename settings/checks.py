@@ -13,13 +13,24 @@ Check = Callable[[Draft], Iterable[Problem]]
 
 _VIP: Where = ("cluster", "endpoint", "vip")
 _SUBNET: Where = ("cluster", "network", "subnet")
+_TAKEN_PORTS = {
+    2379: "etcd",
+    2380: "etcd",
+    7445: "KubePrism",
+    10250: "the kubelet",
+    10257: "the controller manager",
+    10259: "the scheduler",
+    50000: "the Talos API",
+    50001: "trustd",
+}
 _NODE_MASK = 24
 """Length of the pod network that kube-controller-manager gives each node (`--node-cidr-mask-size`)."""
 
 
-def board_host(address: str) -> str:
-    """The host in a board's address, which may be a URL or carry a port."""
-    return urlsplit(address if "://" in address else f"https://{address}").hostname or ""
+def _listener(address: str) -> tuple[str, int]:
+    """Host and port of a board's address, which may be a URL or carry a port."""
+    url = urlsplit(address if "://" in address else f"https://{address}")
+    return url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
 
 
 def _twice(nodes: Iterable[tuple[Hashable, DraftNode]], key: Where, what: str, fix: str) -> Iterator[Problem]:
@@ -55,16 +66,16 @@ def _owners(draft: Draft) -> dict[IPv4Address, str]:
 def _others_than_vip(draft: Draft) -> dict[IPv4Address, str]:
     owners = {draft.gateway: "the gateway"} if draft.gateway is not None else {}
     for name, address in draft.boards.items():
-        if address is not None and (host := board_host(address)).replace(".", "").isdigit():
+        if address is not None and (host := _listener(address)[0]).replace(".", "").isdigit():
             owners[IPv4Address(host)] = f"the address of {name}"
     return owners
 
 
 def boards(draft: Draft) -> Iterator[Problem]:
     """Every board once, and every node on a board that is there."""
-    seen: dict[str, str] = {}
+    seen: dict[Hashable, str] = {}
     for name, address in draft.boards.items():
-        first = seen.setdefault(address.split("://")[-1], name) if address is not None else name
+        first = seen.setdefault(_listener(address), name) if address is not None else name
         if first != name:
             yield Problem(("boards", name, "address"), f"is also the address of {first}", "write each board once")
         if name in draft.pinned and address is not None and address.startswith("http://"):
@@ -76,6 +87,13 @@ def boards(draft: Draft) -> Iterator[Problem]:
             meant = closest(node.board, draft.boards)
             fix = f"did you mean {meant}?" if meant else "add it under boards"
             yield Problem((*node.where, "machine", "board"), f"'{node.board}' is not a board", fix)
+
+
+def ports(draft: Draft) -> Iterator[Problem]:
+    """The API's port is free on a control plane."""
+    if draft.port in _TAKEN_PORTS:
+        where = ("cluster", "endpoint", "port")
+        yield Problem(where, f"{draft.port} is taken by {_TAKEN_PORTS[draft.port]} on control planes", "take 6443")
 
 
 def macs(draft: Draft) -> Iterator[Problem]:
@@ -234,6 +252,7 @@ CHECKS: tuple[Check, ...] = (
     names,
     slots,
     macs,
+    ports,
     installs,
     quorum,
     patches,

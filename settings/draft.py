@@ -9,7 +9,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import StrictInt, TypeAdapter, ValidationError
 
 from . import kinds
 from .models import DEFAULT_PODS, DEFAULT_SERVICES, Cni, Module, Role
@@ -43,6 +43,7 @@ class Draft:
     cluster_name: str | None
     vip: IPv4Address | None
     dns: str | None
+    port: int | None
     subnet: IPv4Network | None
     gateway: IPv4Address | None
     nameservers: tuple[IPv4Address | None, ...]
@@ -101,6 +102,7 @@ class _Reader:
             cluster_name=self.one(kinds.Name, "cluster", "name", default="home"),
             vip=self.one(kinds.Address, "cluster", "endpoint", "vip"),
             dns=self.one(kinds.DnsName, "cluster", "endpoint", "dns"),
+            port=self.one(StrictInt, "cluster", "endpoint", "port"),
             subnet=self.one(kinds.Subnet, *network, "subnet"),
             gateway=self.one(kinds.Address, *network, "gateway"),
             nameservers=self.many(kinds.Address, *network, "nameservers"),
