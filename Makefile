@@ -7,6 +7,10 @@ LAB := --stack $(STACK)
 SURE := $(if $(filter 1 yes true,$(YES)),--yes)
 TO_PULUMI := $(if $(ARGS),-- $(ARGS))
 
+ifeq ($(MAKECMDGOALS)$(TARGET),destroy-target)
+$(error which node? make destroy-target TARGET=node3)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help up preview destroy destroy-target refresh status doctor down bench test test-full lint lock tools-up tools-test
 
@@ -24,7 +28,6 @@ destroy: tools-up ## take the cluster down and give the boards back
 	@$(BIN)/homelab destroy $(LAB) $(SURE) $(TO_PULUMI)
 
 destroy-target: tools-up ## take one node out, nothing else: TARGET=node3
-	$(if $(TARGET),,$(error which node? make destroy-target TARGET=node3))
 	@$(BIN)/homelab destroy-target $(TARGET) $(LAB) $(SURE) $(TO_PULUMI)
 
 refresh: tools-up ## read the lab back into the recorded state

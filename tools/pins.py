@@ -168,6 +168,7 @@ TALOS_CLIENT = Tool(
             packages=("github.com/siderolabs/talos/cmd/talosctl",),
             programs=("talosctl",),
             set_variables=(f"github.com/siderolabs/talos/pkg/machinery/version.Tag=v{TALOSCTL}",),
+            unoptimised=("github.com/...", "go.etcd.io/...", "k8s.io/...", "sigs.k8s.io/..."),
         ),
     ),
 )
