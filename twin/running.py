@@ -122,7 +122,7 @@ class Twin:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            while line := await reader.readline():
+            while not self._ended.is_set() and (line := await reader.readline()):
                 writer.write(json.dumps(self._answer(line)).encode() + b"\n")
                 await writer.drain()
         writer.close()

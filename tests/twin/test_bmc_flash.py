@@ -366,3 +366,15 @@ def test_status_after_a_local_file(bench, wait, tmp_path):
     client = bench.client("ok")
     start(client, 1, 0, "&local", file=str(file))
     assert "Done" in ended(client, wait)
+
+
+def test_image_may_come_from_a_url(bench, wait):
+    client, factory = bench.client("ok"), bench.lab["factory"]
+    base = f"http://{factory['address']}:{factory['port']}"
+    posted = httpx2.post(f"{base}/schematics", content=b"overlay: {name: turingrk1, image: siderolabs/sbc-rockchip}")
+    url = f"{base}/image/{posted.json()['id']}/v1.13.9/metal-arm64.raw.xz"
+    start(client, 1, 0, file=url)
+    assert "Done" in ended(client, wait)
+    assert bench.module("ok", "ok2")["talos"] == "v1.13.9"
+    missing = client.get(f"/api/bmc?opt=set&type=flash&node=1&file={url}.nothing")
+    assert missing.status_code == 500

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, web
 
 from twin.bmc import answers, queries
 from twin.bmc.auth import Denied
@@ -106,7 +106,7 @@ class Api:
         if transfer and request.method == "GET" and "opt=get" in raw:
             return answers.bare(self._daemon.flasher.status())
         if transfer and request.method == "GET" and "opt=set" in raw:
-            return self._start(request, firmware=transfer.group(1) == "firmware")
+            return await self._start(request, firmware=transfer.group(1) == "firmware")
         body = await request.read() if request.method == "POST" else b""
         try:
             return await queries.answer(self._daemon, request.query, body, request.method)
@@ -146,29 +146,44 @@ class Api:
         await self._daemon.flasher.end(transfer)
         return web.Response()
 
-    def _start(self, request: web.Request, *, firmware: bool) -> web.Response:
+    async def _start(self, request: web.Request, *, firmware: bool) -> web.Response:
         try:
-            transfer, source = self._wanted(request, firmware=firmware)
-        except (answers.BadRequest, OSError) as error:  # bare Rust errors here: always 500 (facts A4)
+            transfer, source = await self._wanted(request, firmware=firmware)
+        except (answers.BadRequest, OSError, ClientError) as error:  # bare Rust errors here: always 500 (facts A4)
             return answers.plain(str(error), 500)
         return answers.bare({"handle": self._daemon.flasher.start(transfer, source)})
 
-    def _wanted(self, request: web.Request, *, firmware: bool) -> tuple[Transfer, AsyncIterator[bytes] | None]:
+    async def _wanted(self, request: web.Request, *, firmware: bool) -> tuple[Transfer, AsyncIterator[bytes] | None]:
         query, modern = request.query, self._daemon.board.spec.version >= (2, 1)
         slot = None if firmware else queries.slot(query)
         name = query.get("file")
         if name is None:
             raise answers.BadRequest("Missing `file` parameter")
-        path = Path(name) if "local" in query else None
-        length = path.stat().st_size if path else _length(query.get("length"))
-        if path and self._daemon.lab.faults.take("bmc-tmp-full", board=self._daemon.board.name):
-            raise answers.BadRequest("No space left on device (os error 28)")
-        sha256 = query.get("sha256", "").lower() if modern and path is None else ""
+        sha256 = query.get("sha256", "").lower() if modern and "local" not in query else ""
         if re.fullmatch(r"([0-9a-f]{2})*", sha256) is None:
             raise answers.BadRequest("Invalid character in sha256: not hexadecimal")
+        source, length = await self._source(query, name, modern=modern)
         xz = modern and name.endswith(".xz")
-        transfer = Transfer(slot, name, length, sha256, modern and "skip_crc" in query, xz)
-        return transfer, _read(path) if path else None
+        return Transfer(slot, name, length, sha256, modern and "skip_crc" in query, xz), source
+
+    async def _source(
+        self, query: queries.Query, name: str, *, modern: bool
+    ) -> tuple[AsyncIterator[bytes] | None, int]:
+        """Where the bytes come from: a file on the BMC, a URL, or an upload that follows."""
+        if "local" in query:
+            if self._daemon.lab.faults.take("bmc-tmp-full", board=self._daemon.board.name):
+                raise answers.BadRequest("No space left on device (os error 28)")
+            return _read(Path(name)), Path(name).stat().st_size
+        if modern and name.startswith(("http://", "https://")):
+            async with ClientSession() as session, session.head(name, allow_redirects=True) as head:
+                return _fetch(name), _length(head.headers.get("Content-Length") if head.ok else None)
+        return None, _length(query.get("length"))
+
+
+async def _fetch(url: str) -> AsyncIterator[bytes]:
+    async with ClientSession() as session, session.get(url) as answer:
+        async for data in answer.content.iter_chunked(_CHUNK_BYTES):
+            yield data
 
 
 async def _read(path: Path) -> AsyncIterator[bytes]:
