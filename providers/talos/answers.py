@@ -22,7 +22,10 @@ class ApplyMode(Enum):
 
 @dataclass(frozen=True)
 class Applied:
-    """What the node did with a config; `mode` is what it chose, `details` its words or the dry run's difference."""
+    """What the node did with a config.
+
+    `mode` is what it chose, `details` its words; a dry run's hold the difference, secrets included.
+    """
 
     mode: ApplyMode
     details: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import tempfile
 import time
@@ -268,12 +269,17 @@ class Connection:
 
 def from_status(where: str, code: str, message: str) -> UnreachableError | TalosError | AuthError:
     """The project's error for a gRPC status."""
-    text = f"{where}: {message or 'no reason given'} ({code})"
+    text = f"{where}: {one_line(message) or 'no reason given'} ({code})"
     if code in (Status.UNAVAILABLE.name, Status.DEADLINE_EXCEEDED.name):
         return UnreachableError(text)
     if code == Status.UNAUTHENTICATED.name:
         return AuthError(text)
     return TalosError(text, code)
+
+
+def one_line(message: str) -> str:
+    """A node's message on one line, and without the config difference that some end in: it holds secrets."""
+    return " ".join(re.split(r"\bdiff:", message)[0].split())
 
 
 def _reason(error: Exception) -> str:

@@ -73,6 +73,14 @@ def test_an_error_keeps_its_code_and_words(node, talos):
     assert caught.value.code == "ALREADY_EXISTS"
 
 
+def test_an_error_is_one_line_without_the_configs_secrets(node, talos):
+    words = "this config change can't be applied in immediate mode\ndiff:\n-  token: s3cret\n+  token: other"
+    node.answer(methods.APPLY_CONFIGURATION, lambda _: GRPCError(Status.INVALID_ARGUMENT, words))
+    with pytest.raises(TalosError) as caught:
+        talos.apply_configuration("machine: {}", ApplyMode.NO_REBOOT)
+    assert str(caught.value).endswith("can't be applied in immediate mode (INVALID_ARGUMENT)")
+
+
 def test_a_method_that_maintenance_mode_lacks(node, talos):
     with pytest.raises(TalosError) as caught:
         talos.bootstrap()
