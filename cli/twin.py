@@ -9,6 +9,7 @@ import tempfile
 from cli.stacks import Stack
 from providers.errors import HomelabError
 from tools import paths
+from tools import paths
 
 START_S = 300.0
 
@@ -19,7 +20,8 @@ def start(stack: Stack) -> None:
     Raises:
         HomelabError: it does not start; in its own words.
     """
-    _twin("up", "--lab", str(stack.lab_file), "--state", str(stack.twin_state), stack=stack)
+    where = ("--lab", str(stack.lab_file), "--state", str(stack.twin_state), "--tools", str(paths.servers()))
+    _twin("up", *where, stack=stack)
 
 
 def running(stack: Stack) -> bool:

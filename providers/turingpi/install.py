@@ -6,6 +6,7 @@ answers, and whether anything at all speaks on its UART after power on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -15,9 +16,12 @@ from providers.deadline import Deadline
 from providers.errors import DeadlineError, ForeignNodeError, RefusedError
 from providers.talos.client import Mode, Talos, probe
 from providers.talos.pki import ClientCert
+from providers.turingpi.answers import State
 from providers.turingpi.client import Bmc
 
 LOOK_S = 20.0  # a module with anything bootable speaks on its UART within seconds
+STALLED_S = 120.0  # a transfer whose worker died stays "Transferring" for ever (facts A6)
+FLASH_S = 3600.0
 BOOT_S = 420.0  # from power on to an answering API, first boot from eMMC included
 
 
@@ -96,6 +100,7 @@ def look(bmc: Bmc, module: Module, cert: ClientCert, say: Callable[[str], None])
     seen = _answer(module, cert)
     if seen is not None:
         return seen
+    wait_for_board(bmc, say)
     if not bmc.power().get(module.slot, False):
         say("powering on to see what is on its disk")
         bmc.set_power({module.slot: True})
@@ -107,6 +112,26 @@ def look(bmc: Bmc, module: Module, cert: ClientCert, say: Callable[[str], None])
         return Deadline(pace.limit(BOOT_S)).poll(lambda: _answer(module, cert), module.node, pace.interval(3))
     except DeadlineError:
         return Evidence.BOOTS
+
+
+def wait_for_board(bmc: Bmc, say: Callable[[str], None]) -> None:
+    """Let a transfer end that a killed run, or somebody else, left behind; one that no longer advances has ended.
+
+    Raises:
+        DeadlineError: it is still being written.
+    """
+    seen: list[tuple[int, float]] = []
+
+    def at_rest() -> bool | None:
+        status = bmc.flash_status()
+        if status.state is not State.TRANSFERRING:
+            return True
+        if not seen or seen[-1][0] != status.written:
+            seen.append((status.written, time.monotonic()))
+        say("the board is still writing something that an earlier run began")
+        return True if time.monotonic() - seen[-1][1] > pace.interval(STALLED_S) else None
+
+    Deadline(pace.limit(FLASH_S)).poll(at_rest, f"{bmc.name}: at rest", pace.interval(3))
 
 
 def _speaks(bmc: Bmc, slot: int) -> bool:

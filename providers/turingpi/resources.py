@@ -21,7 +21,7 @@ from providers.talos.wire import admin
 from providers.turingpi import marker, turns
 from providers.turingpi.client import Bmc, Endpoint
 from providers.turingpi.flash import Flashed, Pace, flash
-from providers.turingpi.image import fetch
+from providers.turingpi.image import Image, fetch
 from providers.turingpi.install import BOOT_S, Decision, Module, decide, look
 
 FLASH_LIMIT_S = 3600.0
@@ -87,29 +87,29 @@ class FlashProvider(Provider):
                 with _board_lock(props, f"looking at {module.node}", report, BOARD_LOCK_LIMIT_S):
                     pass  # another run's flash would block every answer of the board
                 evidence = look(bmc, module, cert, report.progress)
-                killed = marker.interrupted(props["board"], module.slot)
+                killed = marker.interrupted(bmc.name, module.slot)
                 if decide(module, evidence, generation=int(props["generation"]), interrupted=killed) is Decision.ADOPT:
                     report.info(f"adopted: it {evidence.value}")
                     return {"raw_sha256": ""}
+            image = _image(props, report)
             report.progress("waiting for its turn on the board")
             with ticket.turn(), _board_lock(props, f"flashing {module.node}", report, BOARD_LOCK_LIMIT_S):
-                return {"raw_sha256": _write(bmc, module, props, report).sha256_raw}
+                return {"raw_sha256": _write(bmc, module, image, report).sha256_raw}
 
 
-def _write(bmc: Bmc, module: Module, props: Props, report: Reporter) -> Flashed:
-    def progress(step: Any) -> None:
-        report.progress(str(step))
-
+def _image(props: Props, report: Reporter) -> Image:
+    """The image, downloaded and measured before anybody waits for it."""
     if props["recipe"]:
         register(props["factory"], props["recipe"])
-    image = fetch(props["image"], props.get("sha256") or None, progress)
+    return fetch(props["image"], props.get("sha256") or None, lambda step: report.progress(str(step)))
+
+
+def _write(bmc: Bmc, module: Module, image: Image, report: Reporter) -> Flashed:
     wished = {**bmc.power(), module.slot: True}
-    deadline = Deadline(pace.limit(FLASH_LIMIT_S))
-    with marker.writing(props["board"], module.slot):
-        done = flash(bmc, module.slot, image, lambda: wished, deadline, progress, Pace.scaled(pace.scale()))
-    report.info(
-        f"flashed {done.bytes / 1e6:.0f} MB in {done.seconds:.0f} s, sha256 {done.sha256_raw[:12]}…, seen booting"
-    )
+    deadline, speed = Deadline(pace.limit(FLASH_LIMIT_S)), Pace.scaled(pace.scale())
+    with marker.writing(bmc.name, module.slot):
+        done = flash(bmc, module.slot, image, lambda: wished, deadline, lambda step: report.progress(str(step)), speed)
+    report.info(f"flashed {done.bytes / 1e6:.0f} MB in {done.seconds:.0f} s, sha256 {done.sha256_raw[:12]}…, seen booting")
     return done
 
 

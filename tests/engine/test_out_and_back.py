@@ -36,7 +36,7 @@ def modules(lab: Sandbox) -> dict[str, str]:
 
 def bootstrapped(lab: Sandbox) -> str:
     """The node that etcd was bootstrapped on."""
-    module = lab.events("etcd_bootstrapped")[0]["node"]
+    module = lab.events("bootstrapped")[0]["node"]
     return next(node for node, played in modules(lab).items() if played == module)
 
 

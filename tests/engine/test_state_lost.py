@@ -12,7 +12,7 @@ pytestmark = pytest.mark.engine
 
 FILES = ("kubeconfig", "talosconfig")
 TOUCHING = {
-    "flash_started", "power_on", "power_off", "config_applied", "etcd_bootstrapped", "reset", "boot_started",
+    "flash_started", "power_on", "power_off", "config_applied", "bootstrapped", "reset", "boot_started",
 }  # fmt: skip
 
 
