@@ -11,7 +11,7 @@ from twin.disk import write
 from twin.image import Image, make
 from twin.lab import Lab
 
-_CHUNK_BYTES = 64 << 10
+_CHUNK_BYTES = 16 << 10
 _EXTENSIONS = (
     "siderolabs/iscsi-tools",
     "siderolabs/util-linux-tools",
@@ -130,7 +130,7 @@ class Factory:
             request,
             data,
             start,
-            cut.number("after_bytes", 1 << 20) if cut else None,
+            cut.number("after_bytes", len(data) / 2) if cut else None,
             slow.number("rate", 1 << 20) if slow else None,
         )
 

@@ -112,7 +112,7 @@ def test_lists(factory):
 
 def test_broken_downloads(bench, factory, url):
     whole = factory.get(url).content
-    bench.fault("factory-cut", after_bytes=100_000)
+    bench.fault("factory-cut", after_bytes=20_000)
     with pytest.raises(httpx2.HTTPError):
         factory.get(url)
     bench.fault("factory-corrupt")
@@ -128,7 +128,7 @@ def test_broken_downloads(bench, factory, url):
 
 def test_cut_download_resumes_where_it_was(bench, factory, url):
     whole = factory.get(url).content
-    bench.fault("factory-cut", after_bytes=100_000, times=1)
+    bench.fault("factory-cut", after_bytes=20_000, times=1)
     got = b""
     with contextlib.suppress(httpx2.HTTPError), factory.stream("GET", url) as answer:
         for chunk in answer.iter_raw():
