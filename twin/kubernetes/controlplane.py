@@ -77,7 +77,7 @@ class ControlPlane:
         return Api(f"https://{self.system.address}:{PORT}", client_context(ca.crt, leaf))
 
     async def _serve(self, name: str, flags: list[str]) -> None:
-        process = Process([program(self.system.lab.tools, name), *flags], self.system.logs / f"{name}.log")
+        process = Process([program(self.system.lab.tools, name), *flags], self.system.logs / f"{name}.log", nice=5)
         self._processes[name] = process
         process.start()
 

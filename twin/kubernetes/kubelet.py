@@ -244,7 +244,7 @@ class Kubelet:
             f"--cidr={self._pod_network()}", "--v=ERROR",
         ]  # fmt: skip
         env = {"HOME": str(folder), "GOMAXPROCS": "1", "GOGC": "50"}
-        self._kwok = Process(argv, self.system.logs / "kubelet.log", env)
+        self._kwok = Process(argv, self.system.logs / "kubelet.log", env=env)
         self._kwok.start()
 
     def _stages(self) -> bytes:

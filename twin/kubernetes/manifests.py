@@ -41,9 +41,12 @@ def _token(token: str) -> Object:
 
 
 def _kwok() -> Iterator[tuple[str, Object]]:
-    """What kwok needs besides a kubelet's rights: it lists nodes once, unfiltered, before it starts."""
+    """What kwok needs besides a kubelet's rights: it lists nodes once, unfiltered, and watches leases."""
     about = {"name": "twin:kwok"}
-    rules = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    rules = [
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["list", "watch"]},
+    ]
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": about, "rules": rules}
     yield f"{_RBAC}/clusterroles", role
     yield f"{_RBAC}/clusterrolebindings", _binding("twin:kwok", "twin:kwok", "system:nodes")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
@@ -70,6 +69,11 @@ class ApiServer:
         self.system = system
         self.maintenance = True
         self._server: _Server | None = None
+
+    @property
+    def listening(self) -> bool:
+        """Whether the port is open."""
+        return self._server is not None
 
     async def listen(self, leaf: Pair, client_ca: bytes | None) -> None:
         """Serve under a certificate, to clients of one authority or to anybody."""
