@@ -81,7 +81,8 @@ class NodeStatus:
 
     Attributes:
         power: "on", "off", "unreachable" (the board), "refused" (its credentials) or "unknown" (no secrets here).
-        talos: "running", "maintenance", "foreign", "not serving" or "unreachable".
+        talos: "running", "maintenance", "foreign", "configured" (no talosconfig here to tell), "not serving" or
+            "unreachable".
         ready: Kubernetes' word; None when nobody could be asked.
     """
 
@@ -151,7 +152,10 @@ def opened(board: Board) -> bool:
 
 def mode(address: str, certificate: ClientCert | None) -> str:
     """What answers at a node's address."""
-    return MODES[probe(address, certificate, timeout_s=ANSWER_S)]
+    found = probe(address, certificate, timeout_s=ANSWER_S)
+    if found is Mode.FOREIGN and certificate is None:
+        return "configured"  # by whom can't be told without a credential
+    return MODES[found]
 
 
 def holds(address: str, vip: str, certificate: ClientCert | None) -> bool:

@@ -9,7 +9,6 @@ import tempfile
 from cli.stacks import Stack
 from providers.errors import HomelabError
 from tools import paths
-from tools import paths
 
 START_S = 300.0
 
