@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ def _ready_made(scratch: Path) -> bool:
         release.link(folder, scratch / "bin")
         return True
     try:
-        release.fetch(scratch / "bin", scratch)
+        with tempfile.TemporaryDirectory(dir=scratch) as downloads:
+            release.fetch(scratch / "bin", Path(downloads))
     except release.NotToBeHad as exc:
         say(f"      the official release is not to be had ({exc})")
         return False

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -83,7 +82,7 @@ def archive_name() -> str:
 
 
 def fetch(target: Path, scratch: Path, releases: str = RELEASES) -> None:
-    """Download the release, check it and unpack its programs into `target`.
+    """Download the release into `scratch`, check it and unpack its programs into `target`.
 
     The checksum comes from the release's own list, over the same HTTPS host as the archive. So it proves that the
     archive arrived whole and is the one that the list names; it does not prove who made either, as a checksum pinned
@@ -94,16 +93,15 @@ def fetch(target: Path, scratch: Path, releases: str = RELEASES) -> None:
         InstallError: the archive is not what the release's list says, or lacks a program.
     """
     name = archive_name()
-    wanted = listed(_get(f"{releases}/pulumi-{pins.PULUMI}-checksums.txt").decode(errors="replace"), name)
-    archive = scratch / name
-    archive.write_bytes(_get(f"{releases}/{name}"))
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    checksums, archive = scratch / "checksums.txt", scratch / name
+    _download(f"{releases}/pulumi-{pins.PULUMI}-checksums.txt", checksums)
+    wanted = listed(checksums.read_text(errors="replace"), name)
+    found = _download(f"{releases}/{name}", archive)
     if found != wanted:
         raise InstallError(
             f"{name}: its sha256 is {found}, but the release's list says {wanted}. Not used; try again later."
         )
     unpack(archive, target)
-    archive.unlink()
 
 
 def listed(checksums: str, name: str) -> str:
@@ -138,10 +136,14 @@ def unpack(archive: Path, target: Path) -> None:
             (target / program).chmod(0o755)
 
 
-def _get(url: str) -> bytes:
+def _download(url: str, target: Path) -> str:
+    """Write what a URL gives into a file; returns its sha256."""
+    digest = hashlib.sha256()
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:  # noqa: S310
-            body: bytes = answer.read()
-    except (OSError, http.client.HTTPException, urllib.error.URLError) as exc:
+        with urllib.request.urlopen(url, timeout=ANSWER_S) as answer, target.open("wb") as out:  # noqa: S310
+            while chunk := answer.read(1 << 20):
+                digest.update(chunk)
+                out.write(chunk)
+    except (OSError, http.client.HTTPException) as exc:
         raise NotToBeHad(f"{url}: {exc}") from None
-    return body
+    return digest.hexdigest()
