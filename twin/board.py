@@ -39,7 +39,7 @@ class Board:
         self.machines = {slot: Machine(lab, module, name, slot) for slot, module in spec.slots.items()}
         self.power = dict.fromkeys(SLOTS, False)  # the wish that bmcd reports, not what was measured
         self.pins: set[int] = set()  # raised usb-boot pins
-        self.usb = Usb()
+        self.usb = self._usb_before = Usb()
         self.node_info: dict[int, dict[str, object]] = {slot: {} for slot in SLOTS}
         self.fan_speed = 2
         self._store = lab.folder / "boards" / name / "power.json"
@@ -66,6 +66,7 @@ class Board:
 
     def to_usb(self, slot: int) -> None:
         """Restart a slot with its USB boot pin raised and route its USB to the BMC."""
+        self._usb_before = self.usb
         self.usb = Usb(UsbMode.FLASH, slot, to_bmc=True)
         self.pins.add(slot)
         self.power[slot] = True
@@ -76,9 +77,13 @@ class Board:
 
     def from_usb(self, slot: int) -> None:
         """After a flash, good or bad: the node is off, USB is as it was (facts A6.5)."""
-        self.usb = Usb()
+        self.usb = self._usb_before
         self.pins.discard(slot)
         self.set_power(slot, False)
+
+    def confuse_power(self, slot: int) -> None:
+        """BMC-Firmware issue 226: after a failed USB boot the wishes of the other slots are lost, not their power."""
+        self.power = {other: on and other == slot for other, on in self.power.items()}
 
     def cut(self) -> None:
         """All slots lose their power; the wishes stay."""
@@ -91,6 +96,8 @@ class Board:
         self.power = {slot: bool(stored.get(str(slot), False)) for slot in SLOTS}
         self.pins.clear()
         self.usb = Usb()
+        for machine in self.machines.values():
+            machine.forget_uart()
         if self.spec.revision == "v2.4":
             self.cut()
         for slot, on in self.power.items():

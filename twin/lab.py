@@ -102,6 +102,17 @@ class FactorySpec(Part):
     image_bytes: int = 4 << 20
 
 
+class FaultSpec(Part):
+    """A fault that is armed from the start; `python -m twin fault --list` has the names."""
+
+    name: str
+    node: str | None = None
+    board: str | None = None
+    times: int = 1
+    at: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
 class LabSpec(Part):
     """The lab file: the truth about the hardware, independent from anybody's settings."""
 
@@ -113,7 +124,7 @@ class LabSpec(Part):
     operating_system: Literal["talos", "none"] = "talos"  # `none`: nothing follows the bootloader
     times: Times = Times()
     boards: dict[str, BoardSpec]
-    faults: tuple[dict[str, Any], ...] = ()
+    faults: tuple[FaultSpec, ...] = ()
 
     @model_validator(mode="after")
     def _distinct(self) -> "LabSpec":
@@ -157,8 +168,8 @@ class Lab:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.faults.on_taken = self._say
         self.events.listen(self.faults.seen)
-        for raw in spec.faults:
-            self.faults.arm(Fault(**raw))
+        for fault in spec.faults:
+            self.faults.arm(Fault(**fault.model_dump()))
 
     @property
     def times(self) -> Times:

@@ -76,7 +76,6 @@ class Machine:
         """Give it power; does nothing when it has it."""
         self._supplied = True
         if self.phase is Phase.OFF and not self.dead:
-            self._uart.clear()
             self._emit("power_on")
             self._start()
 
@@ -111,8 +110,12 @@ class Machine:
         del self._uart[:-UART_BYTES]
 
     def uart_bytes(self) -> bytes:
-        """What the BMC holds of the serial console; reading does not clear it."""
+        """What the BMC holds of the serial console: neither reading nor the module's power clears it."""
         return bytes(self._uart)
+
+    def forget_uart(self) -> None:
+        """The ring is in bmcd's memory: a new bmcd starts with an empty one."""
+        self._uart.clear()
 
     def uart_input(self, text: str) -> None:
         """What somebody types at the serial console: Talos only echoes it."""

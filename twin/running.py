@@ -173,4 +173,7 @@ def serve(file: Path, scale: float | None, folder: Path, tools: Path | None) -> 
     async def run() -> None:
         await Twin(spec, folder, tools).run()
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except UnknownFault as error:
+        raise Refused(str(error)) from None

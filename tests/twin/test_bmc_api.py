@@ -110,6 +110,8 @@ def test_uart_of_a_blank_disk_is_silent_and_echoes_what_is_typed(bench):
     assert get(client, "opt=get&type=uart&node=1").json() == {"response": [{"uart": ""}]}
     get(client, "opt=set&type=uart&node=1&cmd=hello")
     first = get(client, "opt=get&type=uart&node=1").json()
+    get(client, "opt=set&type=power&node2=0")  # the ring is the BMC's: power does not clear it
+    get(client, "opt=set&type=power&node2=1")
     assert first == get(client, "opt=get&type=uart&node=1").json() == {"response": [{"uart": "hello\r\n"}]}
 
 
@@ -187,6 +189,15 @@ def test_login_gives_a_token_without_content_type(bench):
     lost = client.get("/api/bmc?opt=get&type=power", headers=headers)
     assert (lost.status_code, lost.text) == (401, f"token {token} is not registered")
     assert 'error="invalid_token"' in lost.headers["www-authenticate"]
+
+
+def test_expired_token_says_so_once(bench):
+    client = bench.client("token", auth=None)
+    token = client.post("/api/bmc/authenticate", json={"username": "root", "password": "turing"}).json()["id"]
+    bench.fault("bmc-tokens-expired", board="token")
+    headers = {"Authorization": f"Bearer {token}"}
+    told = [client.get("/api/bmc?opt=get&type=power", headers=headers).text for _ in range(2)]
+    assert told == ["token expired 3h ago", f"token {token} is not registered"]
 
 
 def test_bad_login_is_403(bench):

@@ -132,8 +132,7 @@ def test_what_is_no_image_does_not_boot(bench, wait):
         _, end = flash(client, wait, 0, wrong)
         assert "Done" in end
         client.get("/api/bmc?opt=set&type=power&node1=1")
-        uart = wait(lambda: client.get("/api/bmc?opt=get&type=uart&node=0").json()["response"][0]["uart"])
-        assert "no bootable image" in uart
+        wait(lambda: "no bootable image" in client.get("/api/bmc?opt=get&type=uart&node=0").text)
         assert bench.module("bad", "bad1")["disk"] == "damaged"
 
 
@@ -227,10 +226,12 @@ def test_cancel_leaves_an_error_even_when_idle(bench, wait):
 
 def test_usb_failure_returns_before_the_clean_up(bench, wait):
     client, image = bench.client("usb"), bench.image()
+    client.get("/api/bmc?opt=set&type=power&node2=1")
     bench.fault("usb-boot-fails", node="usb1")
     answer = upload(client, start(client, 0, len(image)), image)
     assert (answer.status_code, "USB interface not found" in answer.text) == (500, True)
-    assert power(client)["node1"] == "1"
+    assert (power(client)["node1"], power(client)["node2"]) == ("1", "0")
+    assert bench.module("usb", "usb2")["phase"] != "off"  # the bit lies: BMC-Firmware issue 226
     assert usb(client)["mode"] == "Flash"
     assert bench.module("usb", "usb1")["phase"] == "usb"  # its pin is still raised
     assert "Done" in flash(client, wait, 0, image)[1]

@@ -177,10 +177,10 @@ def test_crash_and_start(bench, wait):
 
 
 def test_bmc_network_reset_interrupts_and_comes_back(bench, wait):
-    address = bench.lab["boards"]["net"]["address"]
     get(bench, "opt=set&type=network&cmd=reset", "net")
-    wait(lambda: refuses(address, 8443))
-    wait(lambda: not refuses(address, 8443))
+    for kind in ("bmc_down", "bmc_up"):
+        wait(lambda kind=kind: [event for event in bench.events(kind) if event["board"] == "net"])
+    assert not refuses(bench.lab["boards"]["net"]["address"], 8443)
 
 
 def test_reboot_of_a_v2_4_board_cuts_its_nodes_power(bench, wait):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-BOARDS: dict[str, dict[str, object]] = {name: {} for name in ("boot", "cut", "dead", "hang", "name", "at")}
+BOARDS: dict[str, dict[str, object]] = {name: {} for name in ("boot", "silent", "cut", "dead", "hang", "name", "at")}
 LAB = {"scale": 0.001}
 
 
@@ -41,8 +41,8 @@ def test_image_for_another_module_stays_silent(bench, flashed, wait):
     from twin.image import Image, make
 
     image = b"".join(make(Image("0" * 64, "v1.13.9", overlay="rpi_generic"), 4096))
-    client = flashed("boot", image)
-    wait(lambda: bench.events("boot_failed", "boot1"))
+    client = flashed("silent", image)
+    wait(lambda: bench.events("boot_failed", "silent1"))
     assert get(client, "opt=get&type=uart&node=0") == {"uart": ""}
 
 

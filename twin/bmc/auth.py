@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 import secrets
 import string
 import time
@@ -48,6 +49,10 @@ class Auth:
     def forget_tokens(self) -> None:
         """All sessions end."""
         self._tokens.clear()
+
+    def expire_tokens(self) -> None:
+        """All sessions were last used too long ago."""
+        self._tokens = dict.fromkeys(self._tokens, -math.inf)
 
     def login(self, peer: str, body: bytes) -> str:
         """A token for a right user and password. Raises Denied."""

@@ -81,9 +81,11 @@ class Daemon:
     async def network_down(self, for_s: float) -> None:
         """The bridge goes down and up again: nobody reaches the BMC meanwhile."""
         await self.lab.clock.sleep(1)
+        self.lab.events.emit("bmc_down", board=self.board.name)
         await self.close()
         await self.lab.clock.sleep(for_s)
         await self.listen()
+        self.lab.events.emit("bmc_up", board=self.board.name)
 
     async def _down(self, back_s: float | None) -> None:
         await self.close()
@@ -122,6 +124,7 @@ class Daemon:
             "bmc-reboot": lambda fault: void(spawn(self.reboot(), "reboot")),
             "bmc-password": lambda fault: self.auth.change_password(fault.params.get("password", _DEFAULT_PASSWORD)),
             "bmc-certificate": lambda fault: void(spawn(self._new_certificate(), "certificate")),
+            "bmc-tokens-expired": lambda fault: self.auth.expire_tokens(),
             "bmc-tokens-lost": lambda fault: self.auth.forget_tokens(),
         }
 

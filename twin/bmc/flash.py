@@ -169,10 +169,12 @@ class Flasher:
     async def _find_usb(self, transfer: Transfer, slot: int) -> None:
         """Fail as bmcd does, before its own cleanup: power 1 and USB in Flash stay as they are."""
         machine = self.board.machines.get(slot)
-        if machine is not None and not machine.dead and not self.take("usb-boot-fails", transfer):
+        if self.take("usb-boot-fails", transfer):
+            self.board.confuse_power(slot)
+        elif machine is not None and not machine.dead:
             self.board.pins.discard(slot)
             return
-        if machine is None:
+        else:
             self.board.pins.discard(slot)
         while transfer.pulled or not transfer.began:  # Transferring for ever, or until the send window is over
             await asyncio.sleep(0.05)
