@@ -232,7 +232,9 @@ def _static_address(node: NodeConfig, gateway: str) -> Document:
 
 def _install(node: NodeConfig) -> Document:
     disk = {"diskSelector": dict(node.disk_selector)} if node.disk_selector else {"disk": node.disk}
-    return {**disk, "image": node.installer, "wipe": False}
+    # From 1.12 on, GRUB takes the kernel's arguments from the image, so that upgrades can change them.
+    since_1_12 = {"grubUseUKICmdline": True} if node.minor >= (1, 12) else {}
+    return {**disk, "image": node.installer, "wipe": False, **since_1_12}
 
 
 def _features(node: NodeConfig) -> Document:

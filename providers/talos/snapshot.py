@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from providers.errors import ProtocolError
+from providers.errors import ProtocolError, UserError
 
 _SECTOR = 512
 _DIGEST = 32
@@ -24,18 +25,33 @@ def writing(path: Path, source: str) -> Iterator[Callable[[bytes], object]]:
 
     Raises:
         ProtocolError: it is cut short or damaged.
+        UserError: the file can't be written.
     """
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     try:
         with open(part, "xb", opener=_private) as file:
-            yield file.write
-            file.flush()
-            os.fsync(file.fileno())
+            yield lambda chunk: _write(file, chunk)
+            with _disk_errors(file.name):
+                file.flush()
+                os.fsync(file.fileno())
         _verify(part, source)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, chunk: bytes) -> None:
+    with _disk_errors(file.name):
+        file.write(chunk)
+
+
+@contextmanager
+def _disk_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # inside a call it would look like a broken connection
+        raise UserError(f"{name}: can't be written: {error.strerror}") from None
 
 
 def _private(path: str, flags: int) -> int:

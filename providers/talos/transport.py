@@ -36,6 +36,9 @@ PORT = 50000
 _IDLE_S = 5.0
 _CLOSE_S = 0.5
 
+# grpclib says so of broken and of compressed messages: by assertion, or as not implemented.
+_NONSENSE = (GrpcProtocolError, H2ProtocolError, DecodeError, AssertionError, NotImplementedError, ValueError)
+
 Request = TypeVar("Request", bound=Message)
 Reply = TypeVar("Reply", bound=Message)
 
@@ -261,7 +264,7 @@ class Connection:
             raise UnreachableError(f"{where}: no answer within {timeout_s:g} s") from error
         except ssl.SSLError as error:
             raise HandshakeError(f"{where}: TLS failed ({_reason(error)}): {_hint(error)}") from error
-        except (GrpcProtocolError, H2ProtocolError, DecodeError) as error:
+        except _NONSENSE as error:
             raise ProtocolError(f"{where}: the answer is not Talos' ({error})") from error
         except (StreamTerminatedError, OSError) as error:
             raise UnreachableError(f"{where}: no connection ({error})") from error

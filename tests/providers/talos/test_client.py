@@ -5,6 +5,7 @@ import hashlib
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from providers.errors import ProtocolError, UnreachableError, UserError
-from providers.talos import methods
+from providers.talos import methods, snapshot
 from providers.talos.api import talos_pb2 as pb
 from providers.talos.client import ApplyMode, HandshakeError, Talos, TalosError
 from providers.talos.transport import parse_address
@@ -296,6 +297,15 @@ def test_a_damaged_snapshot_leaves_the_old_one(node, talos, tmp_path, damaged):
         talos.etcd_snapshot(path)
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir() if "snapshot" in file.name] == ["etcd.snapshot"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_not_taken_for_a_broken_connection():
+    with (
+        Path("/dev/full").open("wb", buffering=0) as file,
+        pytest.raises(UserError, match="/dev/full: can't be written: No space left"),
+    ):
+        snapshot._write(file, b"x")
 
 
 def test_several_clients_at_once(node, bundle):
