@@ -151,7 +151,7 @@ def flash(
             return Flashed(image.raw_sha256, image.raw_bytes, time.monotonic() - began, seen, attempt)
         except HomelabError as error:
             told = job.tidied(error)
-            if attempt == ATTEMPTS or not _passing(error) or deadline.expired:
+            if attempt == ATTEMPTS or not _passing(told) or deadline.expired:
                 raise _final(job, told, first) from error
             first = told
             job.refresh(error)
@@ -298,6 +298,9 @@ class _Job:
         except (UnreachableError, ProtocolError) as error:
             raise _FailedError(f"{error}; firmware 1.x breaks off big images: install firmware 2.1 or later") from error
         self._own_seen = True
+        with suppress(ProtocolError, RefusedError):  # firmware that does not know the question has written all by now
+            self.bmc.flash_status()
+            self._see_through()
 
     @property
     def _stall(self) -> Stall:
@@ -341,10 +344,12 @@ class _Job:
     def _is_done(self, status: Status) -> bool:
         """Whether our transfer has ended well; an end that may be another's is no end (4a.1)."""
         if status.state is State.TRANSFERRING:
-            if status.id not in (None, self._handle):
+            if self._is_another(status):
                 raise _FailedError("another flash was begun on this board and cancelled this one")
             self._own_seen = True
         if status.state is State.READY:
+            if self._handle is None:
+                return True  # firmware 1.x forgets at once
             raise _FailedError("the BMC's daemon crashed in the middle of it (it may be out of memory)", crashed=True)
         if status.state is State.ERROR and self._own_seen:
             raise _FailedError(status.text)
@@ -373,7 +378,7 @@ class _Job:
             return silence if isinstance(silence, AuthError) else _FailedError(str(error), crashed=True)
         if status.state is State.READY:
             return _FailedError(f"the BMC's daemon crashed ({error})", crashed=True)
-        if status.state is State.TRANSFERRING and status.id not in (None, self._handle):
+        if self._is_another(status):
             return _FailedError("another flash was begun on this board and cancelled this one")
         if status.state is State.ERROR:
             return _FailedError(f"{status.text} ({error})")
@@ -393,8 +398,12 @@ class _Job:
 
     def _cancel_own(self) -> None:
         status = self.bmc.flash_status()
-        if status.state is State.TRANSFERRING and status.id in (None, self._handle):
+        if status.state is State.TRANSFERRING and not self._is_another(status):
             self.bmc.flash_cancel()
+
+    def _is_another(self, status: Status) -> bool:
+        """Whether somebody else's transfer runs; an id that one of both lacks tells nothing."""
+        return status.state is State.TRANSFERRING and None not in (status.id, self._handle) and status.id != self._handle
 
     def _cut(self) -> None:
         self.bmc.set_power({self.slot: False})
