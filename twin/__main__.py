@@ -83,6 +83,8 @@ def _fault(asked: argparse.Namespace) -> int:
 
 def _params(rest: list[str]) -> dict[str, Any]:
     """`--after-bytes 10 --type power` as {"after_bytes": 10, "type": "power"}."""
+    if len(rest) % 2 or not all(word.startswith("--") for word in rest[::2]):
+        raise client.Refused(f"parameters are pairs such as --after-bytes 1000, not: {' '.join(rest)}")
     keys = [word.removeprefix("--").replace("-", "_") for word in rest[::2]]
     values = [float(word) if word.replace(".", "", 1).isdigit() else word for word in rest[1::2]]
     return dict(zip(keys, values, strict=True))

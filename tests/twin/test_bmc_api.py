@@ -267,6 +267,12 @@ def test_answers_can_be_spoilt(bench, fault, seen):
     assert kinds.get(seen, seen == str(answer.status_code) or seen == "slow")
 
 
+def test_answer_may_not_come_for_a_while(bench):
+    bench.fault("answer-hang", board="auth", type="about", for_s=1)
+    with pytest.raises(httpx2.ReadTimeout):
+        get(bench.client("auth", timeout=0.3), "opt=get&type=about")
+
+
 @pytest.mark.parametrize(("variant", "shape"), [("nested", list), ("bare", dict)])
 def test_shapes_of_other_firmwares(bench, variant, shape):
     bench.fault("bmc-shape", board="auth", variant=variant)

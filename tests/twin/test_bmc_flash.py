@@ -379,3 +379,17 @@ def test_image_may_come_from_a_url(bench, wait):
     assert bench.module("ok", "ok2")["talos"] == "v1.13.9"
     missing = client.get(f"/api/bmc?opt=set&type=flash&node=1&file={url}.nothing")
     assert missing.status_code == 500
+
+
+def test_handle_may_expire_before_the_upload_begins(bench, wait):
+    client = bench.client("bad")
+    bench.fault("flash-send-timeout", board="bad")
+    start(client, 0, 1000)
+    assert ended(client, wait) == {"Error": "Send timeout"}
+
+
+def test_local_file_may_find_no_space(bench, tmp_path):
+    (tmp_path / "x.raw").write_bytes(b"x")
+    bench.fault("bmc-tmp-full", board="bad")
+    answer = bench.client("bad").get(f"/api/bmc?opt=set&type=flash&node=0&local&file={tmp_path}/x.raw")
+    assert (answer.status_code, answer.text) == (500, "No space left on device (os error 28)")

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.twin.conftest import ROOT, Bench
+from twin import faults
+from twin.lab import load
 
 SECRET = "very-secret-word"
 
@@ -150,6 +152,7 @@ def test_fault_list_names_the_line_that_each_plays():
 
 def test_unknown_words_are_refused(bench):
     assert "no fault is called 'nonsense'" in bench.run("fault", "nonsense", check=False)
+    assert "parameters are pairs" in bench.run("fault", "flash-error", "--after-bytes", check=False)
     assert "unknown: --colour" in bench.run("status", "--colour", check=False)
 
 
@@ -191,8 +194,6 @@ def test_reboot_of_a_v2_4_board_cuts_its_nodes_power(bench, wait):
 
 
 def test_shipped_labs_load():
-    from twin.lab import load
-
     labs = {name: load(ROOT / f"twin/labs/{name}.yaml") for name in ("four", "sixteen")}
     assert {name: len(list(lab.machines)) for name, lab in labs.items()} == {"four": 4, "sixteen": 16}
     assert [str(module.address) for _, _, module in labs["sixteen"].machines][-1] == "127.16.0.26"
@@ -204,3 +205,11 @@ def test_twin_imports_nothing_of_the_program():
             words = line.split()
             if words[:1] in (["import"], ["from"]):
                 assert words[1].split(".")[0] not in {"providers", "components", "settings", "cli"}, path
+
+
+def test_every_fault_is_played_somewhere_and_tried_here():
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "twin").rglob("*.py") if path.name != "faults.py")
+    own = faults.BMC + faults.ANSWERS + faults.FACTORY + faults.NODE
+    assert [kind.name for kind in own if f'"{kind.name}"' not in code] == []
+    assert [kind.name for kind in own if f'"{kind.name}"' not in tests and kind.name != "half-open"] == []

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import lzma
+import time
 
 import httpx2
 import pytest
@@ -136,3 +137,11 @@ def test_cut_download_resumes_where_it_was(bench, factory, url):
     assert 0 < len(got) < len(whole)
     rest = factory.get(url, headers={"Range": f"bytes={len(got)}-"})
     assert got + rest.content == whole
+
+
+def test_slow_download(bench, factory, url):
+    factory.get(url)
+    bench.fault("factory-slow", rate=200_000)
+    began = time.monotonic()
+    factory.get(url)
+    assert time.monotonic() - began > 0.2
