@@ -20,6 +20,7 @@ from providers.errors import UserError
 from providers.talos import pki
 from providers.talos.config import render
 from providers.talos.secrets import SecretsBundle, days_left, kubeconfig, read_talosconfig, talosconfig
+from tools import paths
 
 NOON = dt.datetime(2030, 1, 1, 12, tzinfo=dt.UTC)
 
@@ -175,3 +176,23 @@ def test_what_is_not_a_certificate_or_key(pem):
         days_left(pem)
     with pytest.raises(UserError):
         pki.load_key(pem)
+
+
+def talosctl(folder, *words):
+    command = [str(paths.talosctl()), *words]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=60)
+
+
+def test_a_bundle_that_talosctl_made(tmp_path):
+    talosctl(tmp_path, "gen", "secrets", "--output-file", "secrets.yaml")
+    data = yaml.safe_load((tmp_path / "secrets.yaml").read_text())
+    found = SecretsBundle.from_dict(data)
+    assert found.to_dict() == data
+    leaf = pki.load_certificate(found.issue_client().crt)
+    leaf.verify_directly_issued_by(pki.load_certificate(found.os.crt))
+
+
+def test_talosctl_takes_our_bundle(bundle, tmp_path):
+    (tmp_path / "secrets.yaml").write_text(yaml.safe_dump(bundle.to_dict()))
+    talosctl(tmp_path, "gen", "config", "home", "https://10.0.0.9:6443", "--with-secrets", "secrets.yaml")
+    assert SecretsBundle.from_machine_config((tmp_path / "controlplane.yaml").read_text()) == bundle
