@@ -100,6 +100,10 @@ class Engine:
         raw = self._document("config", "--show-secrets", "--json", "--stack", self.stack.name)
         return {key: _value(entry) for key, entry in raw.items()}
 
+    def set_secret(self, path: str, value: str) -> None:
+        """Store a secret of the program's config in the settings file, encrypted with the stack's passphrase."""
+        self._ask("config", "set", "--secret", "--path", f"{locks.PROJECT}:{path}", "--stack", self.stack.name, given=value)
+
     def resources(self) -> list[Resource]:
         """What the stack's state holds."""
         deployment = self._document("stack", "export", "--stack", self.stack.name).get("deployment") or {}
@@ -123,8 +127,8 @@ class Engine:
             raise HomelabError(f"pulumi {arguments[0]}: gave no JSON ({exc})") from None
         return document if isinstance(document, dict) else {}
 
-    def _ask(self, *arguments: str) -> str:
-        """Run a quiet command to its end.
+    def _ask(self, *arguments: str, given: str | None = None) -> str:
+        """Run a quiet command to its end; `given` is its standard input.
 
         Raises:
             HomelabError: it failed; in its own words.
@@ -136,6 +140,7 @@ class Engine:
                 cwd=self.stack.root,
                 env=self.environment,
                 capture_output=True,
+                input=given,
                 text=True,
                 timeout=QUERY_S,
                 check=False,

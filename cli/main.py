@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import subprocess
 import sys
@@ -116,6 +117,21 @@ def destroy_target(
     words.confirm(f"Take {name} out ({words.lab_kind(chosen)})?", yes=yes)
     _run(engine, "destroy", "--yes", "--target", node.target, "--target-dependents", *ctx.args)
     words.show(observe.observe(lab))
+
+
+@app.command()
+def secret(
+    path: Annotated[str, typer.Argument(help="Where it stands in the settings: `boards.board1.password`.")],
+    stack: StackName = "homelab",
+) -> None:
+    """Store a password in the settings file, encrypted. It asks for it, or reads it from standard input."""
+    engine = Engine(stacks.find(stack))
+    value = getpass.getpass(f"{path}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if not value:
+        raise UserError(f"{path}: an empty secret is none; nothing was stored")
+    engine.select()
+    engine.set_secret(path, value)
+    words.say(f"{path} is in {engine.stack.settings_file.name}, encrypted")
 
 
 @app.command()

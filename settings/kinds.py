@@ -163,7 +163,7 @@ def _secret(value: object) -> SecretStr:
     if isinstance(value, SecretStr):
         return value
     if not isinstance(value, str) or not value:
-        raise wrong("is not a secret text", "set it with `pulumi config set --secret --path`")
+        raise wrong("is not a secret text", "set it with `homelab secret`")
     return SecretStr(value)
 
 

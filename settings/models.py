@@ -334,7 +334,7 @@ def password_unset(board: str) -> Problem:
 
 def set_secret(where: tuple[str | int, ...]) -> str:
     """The command that stores a secret of this project's config."""
-    return f"pulumi config set --secret --path 'homelab:{Problem(where, '', '').path}'"
+    return f"homelab secret '{Problem(where, '', '').path}'"
 
 
 def plain(secret: SecretStr | None) -> str | None:

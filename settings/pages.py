@@ -30,7 +30,7 @@ reads a file without touching anything.
 
 Secrets are stored encrypted, never in plain; a password in plain is a mistake:
 
-    pulumi config set --secret --path 'homelab:boards.board1.password'
+    homelab secret 'boards.board1.password'
 
 A board without a password is a warning as long as the file is only read, and a mistake in `preview` and `up`. Values
 inside patches may be encrypted in the same way.

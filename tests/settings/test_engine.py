@@ -49,7 +49,7 @@ def test_a_new_backend_keeps_the_salt_and_decrypts_the_passwords(pulumi: Run, tm
     shown = json.loads(pulumi("config", "--stack", stack, "--show-secrets", "--json"))
     decrypted = {key: value["objectValue"] for key, value in shown.items()}
     boards = load(file, decrypted).boards.values()
-    assert {board.plain_password for board in boards} == {"turing"}
+    assert {board.plain_password for board in boards} == {"opens-this-board"}
 
 
 def test_storing_the_password_leaves_the_owners_comments_alone(pulumi: Run, tmp_path: Path):

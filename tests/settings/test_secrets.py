@@ -47,7 +47,7 @@ def test_decrypted_values_take_the_place_of_placeholders():
 
 def test_an_unset_password_stops_a_run_but_not_a_reader():
     values = _values({"address": "192.168.1.60"})
-    with pytest.raises(SettingsError, match=r"boards\.board1\.password: is not set; type `pulumi config set --secret"):
+    with pytest.raises(SettingsError, match=r"boards\.board1\.password: is not set; type `homelab secret"):
         from_values(values)
     lab = load(_MINIMAL, {key: json.loads(text) for key, text in values.items()})
     assert [warning.path for warning in lab.warnings] == ["boards.board1.password"]
