@@ -190,6 +190,15 @@ def test_an_upload_must_begin_in_time(bench, wait):
     assert ended(client, wait) == {"Error": "Send timeout"}
 
 
+def test_a_start_without_an_upload_leaves_the_disk_alone(bench, wait):
+    client = bench.client("ok")
+    flash(client, wait, 0, bench.image())
+    start(client, 0, 1000)
+    assert ended(client, wait) == {"Error": "Send timeout"}
+    assert bench.module("ok", "ok1")["disk"] == "image"
+    assert power(client)["node1"] == "0"
+
+
 def test_a_second_flash_cancels_the_first_silently(bench, wait):
     client, image = bench.client("race"), bench.image()
     first = start(client, 0, len(image))

@@ -94,8 +94,9 @@ class Daemon:
             await self._up()
 
     async def _restart(self, down_s: float) -> None:
-        self.flasher.crash()
         await asyncio.sleep(0.02)  # let the answer out
+        self.lab.events.emit("bmc_down", board=self.board.name)
+        self.flasher.crash()
         await self._down(down_s)
 
     async def _up(self) -> None:

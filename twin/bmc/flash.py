@@ -143,7 +143,7 @@ class Flasher:
     async def _run(self, transfer: Transfer) -> None:
         try:
             if transfer.slot is None:
-                await self._receive(transfer, Reader())
+                await self._receive(transfer, Reader)
             else:
                 await self._flash(transfer, transfer.slot)
         except Failed as failure:
@@ -161,8 +161,7 @@ class Flasher:
         await self._find_usb(transfer, slot)
         transfer.owns_node = True
         disk = self.board.machines[slot].disk
-        written = disk.begin_write()
-        await self._receive(transfer, written)
+        written = await self._receive(transfer, disk.begin_write)
         await self._read_back(transfer)
         disk.end_write(written)
 
@@ -180,12 +179,15 @@ class Flasher:
             await asyncio.sleep(0.05)
         raise Failed(NO_USB)
 
-    async def _receive(self, transfer: Transfer, disk: Reader) -> None:
+    async def _receive(self, transfer: Transfer, begin: Callable[[], Reader]) -> Reader:
+        """Write what comes; the disk is untouched until the first byte is there."""
+        disk: Reader | None = None
         digest = hashlib.sha256()
         unpack = lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY_BYTES) if transfer.xz else None
         flaws = Flaws(self, transfer)
         began, arrived = time.monotonic(), 0
         while (data := await transfer.channel.get()) is not None:
+            disk = disk or begin()
             digest.update(data)
             arrived += len(data)
             for block in _unpacked(unpack, data):
@@ -195,6 +197,7 @@ class Flasher:
             await self._pace(began, arrived / max(transfer.length, 1))
         if transfer.sha256 and digest.hexdigest() != transfer.sha256:
             raise Failed(f"sha256 checksum failed. Expected: {transfer.sha256}, got: {digest.hexdigest()}")
+        return disk or begin()
 
     async def _pace(self, began: float, share: float) -> None:
         due = began + self.lab.clock.real_s(self.lab.times.flash_s) * share
