@@ -2,7 +2,7 @@
 
 import ssl
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from google.protobuf.empty_pb2 import Empty
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
@@ -27,7 +27,7 @@ class Node:
         context = client_context(ca, leaf, http2=True) if ca else insecure()
         self._channel = Channel(address, 50000, ssl=context)
 
-    async def __aenter__(self) -> "Node":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

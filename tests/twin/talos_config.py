@@ -44,7 +44,9 @@ def _authority(organization: str, *, ed: bool = False) -> Pair:
 
 def _token() -> str:
     letters = string.ascii_lowercase + string.digits
-    return "".join(secrets.choice(letters) for _ in range(6)) + "." + "".join(secrets.choice(letters) for _ in range(16))
+    return (
+        "".join(secrets.choice(letters) for _ in range(6)) + "." + "".join(secrets.choice(letters) for _ in range(16))
+    )
 
 
 def _b64(data: bytes) -> str:

@@ -42,7 +42,7 @@ class Scene:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.lab = self.run(self._make(machines, tools, scale))
-        self.machines = {name: machine for name, machine in self.lab.machines.items()}
+        self.machines = dict(self.lab.machines)
 
     async def _make(self, machines: int, tools: Path | None, scale: float) -> Lab:
         slots = {
@@ -77,7 +77,8 @@ class Scene:
 
     def close(self) -> None:
         """Cut all power and end the loop."""
-        self.do(lambda: [machine.power_off() for machine in self.machines.values()])
+        for machine in self.machines.values():
+            self.do(machine.power_off)
         self.run(asyncio.sleep(0.1))
         self.run(self.lab.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -122,8 +123,7 @@ class Scene:
         """Flash machines and wait for maintenance mode."""
         for name in names:
             self.flash(name)
-        for name in names:
-            self.until(lambda name=name: self.stage(name) == "maintenance")
+        self.until(lambda: all(self.stage(name) == "maintenance" for name in names))
 
     def configure(self, name: str, kind: str, **machine: Any) -> None:
         """Apply a config in maintenance mode and wait until it is the node's."""

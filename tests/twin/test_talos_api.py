@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -187,7 +188,7 @@ def test_roles(scene: Scene) -> None:
     scene.configure("m1", "controlplane")
     assert scene.secure("m1", "Version", roles=("os:reader",)).messages
     for method, request in (("Reset", pb.ResetRequest()), ("Bootstrap", pb.BootstrapRequest()), ("Get", CONFIG)):
-        error = refused(lambda m=method, r=request: scene.secure("m1", m, r, roles=("os:reader",)))
+        error = refused(partial(scene.secure, "m1", method, request, roles=("os:reader",)))
         assert error.status is Status.PERMISSION_DENIED
     config = scene.secure("m1", "Get", CONFIG).resource.spec.yaml_spec
     assert yaml.safe_load(config)["cluster"]["id"] == scene.cluster.identity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -29,7 +29,7 @@ class Api:
         self._server_name = server_name
         self._session = aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=10))
 
-    async def __aenter__(self) -> Api:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -81,7 +81,12 @@ class Api:
         headers = {"Content-Type": kind} if body is not None else {}
         try:
             async with self._session.request(
-                method, self._url + path, json=body, headers=headers, ssl=self._context, server_hostname=self._server_name
+                method,
+                self._url + path,
+                json=body,
+                headers=headers,
+                ssl=self._context,
+                server_hostname=self._server_name,
             ) as reply:
                 answer: Object = await reply.json(content_type=None)
                 if reply.status >= 400:

@@ -72,9 +72,8 @@ class ControlPlane:
 
     def admin(self) -> Api:
         """This node's own API server, as Talos' system:masters client."""
-        ca = self.system.authority("cluster", "ca")
-        leaf = self.system.leaf("admin", ca, "talos:admin", ["system:masters"])
-        return Api(f"https://{self.system.address}:{PORT}", client_context(ca.crt, leaf))
+        ca = self.system.authority("cluster", "ca").crt
+        return Api(f"https://{self.system.address}:{PORT}", client_context(ca, admin_leaf(self.system)))
 
     async def _serve(self, name: str, flags: list[str]) -> None:
         process = Process([program(self.system.lab.tools, name), *flags], self.system.logs / f"{name}.log", nice=5)
@@ -175,7 +174,13 @@ class ControlPlane:
         config = self.system.config_or_fail
         domain = str(self.system.at("cluster", "network", "dnsDomain", default="cluster.local"))
         first = [str(ipaddress.ip_network(subnet, strict=False)[1]) for subnet in config.service_subnets()]
-        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{domain}", "localhost"]
+        names = [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            f"kubernetes.default.svc.{domain}",
+            "localhost",
+        ]
         sans = [str(san) for san in self.system.at("cluster", "apiServer", "certSANs", default=[])]
         hosts = [*names, self.system.hostname, "127.0.0.1", self.system.address, config.endpoint_host, *first, *sans]
         return list(dict.fromkeys(host for host in hosts if host))
@@ -232,6 +237,11 @@ def kubeconfig(
         "current-context": f"admin@{name}",
     }
     return json.dumps(document).encode()
+
+
+def admin_leaf(system: Os) -> Pair:
+    """The administrator's certificate that a control plane makes itself for its own controllers."""
+    return system.leaf("admin", system.authority("cluster", "ca"), "talos:admin", ["system:masters"])
 
 
 def admin_kubeconfig(system: Os) -> bytes:

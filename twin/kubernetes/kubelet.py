@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin.kubernetes.api import Api, ApiError, Object
-from twin.kubernetes.controlplane import PORT, kubeconfig
+from twin.kubernetes.controlplane import PORT, admin_leaf, kubeconfig
 from twin.talos.etcd import allowed
 from twin.talos.pki import Pair, client_context, signing_request, write_secret
 from twin.talos.process import Process, program
@@ -44,7 +44,9 @@ class Kubelet:
         """The kubelet's life until its Node is Ready; kwok goes on under its supervisor."""
         system = self.system
         system.service("kubelet", "Starting")
-        while not allowed(system.address, [str(s) for s in system.at("machine", "kubelet", "nodeIP", "validSubnets", default=[])]):
+        while not allowed(
+            system.address, [str(s) for s in system.at("machine", "kubelet", "nodeIP", "validSubnets", default=[])]
+        ):
             await asyncio.sleep(_POLL_S)
         await self._relay.listen(system.address, PRISM_PORT)
         system.service("kubelet", "Running", healthy=True)
@@ -71,12 +73,14 @@ class Kubelet:
 
         What NodeRestriction refuses to a worker is refused here too, and the console says so.
         """
-        api = self.system.control_plane.admin() if self.system.control_plane else self._api(self._stored())
+        system = self.system
+        leading = system.config_or_fail.control_plane
+        api = self._api(admin_leaf(system) if leading else self._stored())
         async with api:
             try:
                 await self._label(api)
             except ApiError as error:
-                self.system.machine.uart(f"[talos] controller failed: k8s.NodeApplyController: {error}\n")
+                system.machine.uart(f"[talos] controller failed: k8s.NodeApplyController: {error}\n")
 
     async def cordon_and_drain(self, limit_s: float) -> None:
         """Cordon, and evict every pod that no DaemonSet owns, for at most `limit_s` real seconds."""
@@ -213,7 +217,7 @@ class Kubelet:
 
     def _wanted_labels(self) -> dict[str, str]:
         labels = {str(k): str(v or "") for k, v in self.system.at("machine", "nodeLabels", default={}).items()}
-        if self.system.control_plane is not None:
+        if self.system.config_or_fail.control_plane:
             labels["node-role.kubernetes.io/control-plane"] = ""
         return labels
 
@@ -222,7 +226,7 @@ class Kubelet:
         for key, text in self.system.at("machine", "nodeTaints", default={}).items():
             value, _, effect = str(text).rpartition(":")
             taints.append({"key": key, "value": value, "effect": effect})
-        if self.system.control_plane is not None and not self._schedulable():
+        if self.system.config_or_fail.control_plane and not self._schedulable():
             taints.append({"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"})
         return taints
 
@@ -235,7 +239,9 @@ class Kubelet:
     def _start(self, leaf: Pair) -> None:
         folder = self.system.run_folder("kubelet")
         ca = self.system.config_or_fail.authority("cluster", "ca").crt
-        config = write_secret(folder / "kubeconfig", kubeconfig(self._server, ca, leaf, tls_server_name=self._server_name))
+        config = write_secret(
+            folder / "kubeconfig", kubeconfig(self._server, ca, leaf, tls_server_name=self._server_name)
+        )
         stages = write_secret(folder / "stages.yaml", self._stages())
         argv = [
             program(self.system.lab.tools, "kwok"), f"--kubeconfig={config}", f"--config={stages}",
@@ -258,7 +264,11 @@ class Kubelet:
     def _pod_network(self) -> str:
         """Pods' addresses, different on each node: the last octet of the node's address picks its /24."""
         first = self.system.config_or_fail.pod_subnets()[0].split(".")
-        return f"{first[0]}.{first[1]}.{socket.inet_aton(self.system.address)[3]}.1/24" if len(first) == 4 else "10.244.1.1/24"
+        return (
+            f"{first[0]}.{first[1]}.{socket.inet_aton(self.system.address)[3]}.1/24"
+            if len(first) == 4
+            else "10.244.1.1/24"
+        )
 
     async def _wait_ready(self, api: Api) -> None:
         while True:

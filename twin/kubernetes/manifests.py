@@ -21,7 +21,10 @@ def bootstrap(config: Config) -> Iterator[tuple[str, Object]]:
     if not config.at("cluster", "proxy", "disabled", default=False):
         yield "/apis/apps/v1/namespaces/kube-system/daemonsets", daemon_set("kube-proxy", "registry.k8s.io/kube-proxy")
     if config.cni() == "flannel":
-        yield "/apis/apps/v1/namespaces/kube-system/daemonsets", daemon_set("kube-flannel", "ghcr.io/siderolabs/flannel")
+        yield (
+            "/apis/apps/v1/namespaces/kube-system/daemonsets",
+            daemon_set("kube-flannel", "ghcr.io/siderolabs/flannel"),
+        )
 
 
 def _token(token: str) -> Object:

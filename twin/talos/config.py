@@ -120,7 +120,9 @@ def check(config: Config, version: tuple[int, int]) -> list[str]:
         if not kinds.registered(kind, version):
             raise Unparsable(f'failed to parse config: "{kind}" "{document.get("apiVersion")}": not registered')
     if not config.main:
-        raise Invalid("the applied machine configuration doesn't contain v1alpha1 config, did you mean to patch instead?")
+        raise Invalid(
+            "the applied machine configuration doesn't contain v1alpha1 config, did you mean to patch instead?"
+        )
     errors = [*_machine(config), *_network(config), *_cluster(config), *_conflicts(config)]
     if errors:
         listed = "".join(f"\n\t* {error}" for error in errors)
@@ -138,7 +140,7 @@ def _machine(config: Config) -> list[str]:
         errors.append("v1alpha1.persist is deprecated and must be true")
     install = config.at("machine", "install")
     if not install:
-        errors.append("install instructions are required in \"metal\" mode")
+        errors.append('install instructions are required in "metal" mode')
     elif not install.get("disk") and not install.get("diskSelector"):
         errors.append("either install disk or diskSelector should be defined")
     if not config.at("machine", "token"):
@@ -185,7 +187,9 @@ def _cluster(config: Config) -> list[str]:
     if not config.control_plane:
         sections = ("etcd", "apiServer", "controllerManager", "scheduler", "serviceAccount", "aggregatorCA")
         errors += [
-            f"{name} config is only allowed on control plane machines" for name in sections if config.at("cluster", name)
+            f"{name} config is only allowed on control plane machines"
+            for name in sections
+            if config.at("cluster", name)
         ]
     elif not config.at("cluster", "serviceAccount", "key"):
         errors.append("service account key is required (.cluster.serviceAccount)")
@@ -210,7 +214,9 @@ def _network(config: Config) -> list[str]:
         path = f"networking.os.device[{index}]"
         named, selected = interface.get("interface"), interface.get("deviceSelector")
         if bool(named) == bool(selected):
-            errors.append(f"[{path}]: required either config section to be set or only one of them (interface, deviceSelector)")
+            errors.append(
+                f"[{path}]: required either config section to be set or only one of them (interface, deviceSelector)"
+            )
         if interface.get("vip") and not config.control_plane:
             errors.append(f"[{path}]: virtual (shared) IP is not allowed on non-controlplane nodes")
     if config.kind("Layer2VIPConfig") and not config.control_plane:
@@ -226,13 +232,33 @@ def _conflicts(config: Config) -> list[str]:
 
 def _warnings(config: Config) -> list[str]:
     if config.at("machine", "install", "extensions"):
-        return [".machine.install.extensions is deprecated, please see https://www.talos.dev/latest/talos-guides/install/boot-assets/"]
+        return [
+            ".machine.install.extensions is deprecated, please see https://www.talos.dev/latest/talos-guides/install/boot-assets/"
+        ]
     return []
 
 
 _IMMEDIATE_MACHINE = frozenset(
-    "ca acceptedCAs certSANs controlPlane install kernel kubelet logging network nodeAnnotations nodeLabels nodeTaints"
-    " pods registries seccompProfiles sysctls sysfs time".split()
+    [
+        "ca",
+        "acceptedCAs",
+        "certSANs",
+        "controlPlane",
+        "install",
+        "kernel",
+        "kubelet",
+        "logging",
+        "network",
+        "nodeAnnotations",
+        "nodeLabels",
+        "nodeTaints",
+        "pods",
+        "registries",
+        "seccompProfiles",
+        "sysctls",
+        "sysfs",
+        "time",
+    ]
 )
 
 

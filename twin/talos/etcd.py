@@ -111,7 +111,7 @@ class Etcd:
         return True
 
     async def _wait_for_address(self) -> None:
-        """etcd starts only on an address within the advertised subnets (FAILURE-MODES 4b.13)."""
+        """Etcd starts only on an address within the advertised subnets (FAILURE-MODES 4b.13)."""
         while not self._address_allowed():
             self.system.service("etcd", "Preparing", "no address matches the advertised subnets")
             await asyncio.sleep(_POLL_S)
@@ -150,7 +150,8 @@ class Etcd:
         argv = [
             program(self.system.lab.tools, "etcdutl"), "snapshot", "restore", str(self.snapshot), "--skip-hash-check",
             f"--data-dir={self.data}", f"--name={self.system.hostname}",
-            f"--initial-cluster={self.system.hostname}={self.peer_url}", f"--initial-advertise-peer-urls={self.peer_url}",
+            f"--initial-cluster={self.system.hostname}={self.peer_url}",
+            f"--initial-advertise-peer-urls={self.peer_url}",
         ]  # fmt: skip
         child = await asyncio.create_subprocess_exec(
             *argv, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
@@ -265,7 +266,7 @@ def allowed(address: str, subnets: list[str]) -> bool:
 
 
 def write_certificates(folder: Path, ca: Pair, hosts: list[str]) -> Path:
-    """etcd's server and peer certificates, as files for its flags."""
+    """Etcd's server and peer certificates, as files for its flags."""
     (folder / "ca.crt").write_bytes(ca.crt)
     for name in ("server", "peer"):
         leaf = issue(ca, hosts[0], hosts=hosts, server=True, client=True)

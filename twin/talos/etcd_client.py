@@ -6,7 +6,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from google.protobuf.message import Message
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
@@ -30,7 +30,7 @@ class EtcdClient:
         limit = Configuration(http2_connection_window_size=1 << 24, http2_stream_window_size=1 << 22)
         self._channel = Channel(address, 2379, ssl=context, config=limit)
 
-    async def __aenter__(self) -> EtcdClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

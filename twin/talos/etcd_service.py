@@ -26,7 +26,9 @@ def _etcd(system: Os, what: str) -> Etcd:
     if not system.config_or_fail.control_plane:
         raise GRPCError(Status.UNIMPLEMENTED, f"{what} is only available on control plane nodes")
     if system.etcd is None or not system.etcd.running:
-        raise GRPCError(Status.UNKNOWN, "failed to create etcd client: error getting etcd endpoints: service etcd is not running")
+        raise GRPCError(
+            Status.UNKNOWN, "failed to create etcd client: error getting etcd endpoints: service etcd is not running"
+        )
     return system.etcd
 
 
@@ -111,7 +113,8 @@ async def status(system: Os, call: Call) -> pb.EtcdStatusResponse:
     member = pb.EtcdMemberStatus(
         member_id=seen.header.member_id, protocol_version=seen.version, storage_version=seen.storage_version,
         db_size=seen.db_size, db_size_in_use=seen.db_size_in_use, leader=seen.leader, raft_index=seen.raft_index,
-        raft_term=seen.raft_term, raft_applied_index=seen.raft_applied_index, errors=seen.errors, is_learner=seen.is_learner,
+        raft_term=seen.raft_term, raft_applied_index=seen.raft_applied_index, errors=seen.errors,
+        is_learner=seen.is_learner,
     )  # fmt: skip
     return pb.EtcdStatusResponse(messages=[pb.EtcdStatus(member_status=member)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twin import schematic
@@ -14,7 +15,17 @@ if TYPE_CHECKING:
     from twin.talos.os import Os
 
 DISK_MODEL = "TWIN32"
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_UNITS = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 1 << 10,
+    "MiB": 1 << 20,
+    "GiB": 1 << 30,
+    "TiB": 1 << 40,
+}
 _SIZE = re.compile(r"^\s*(==|>=|<=|>|<)?\s*([\d.]+)\s*([KMGT]i?B)?\s*$")
 
 
@@ -28,14 +39,14 @@ def problem(machine: Machine, config: Config) -> str:
 
 
 def _selected(machine: Machine, selector: dict[str, object]) -> bool:
-    known = {
+    known: dict[str, Callable[[str], bool]] = {
         "size": lambda wanted: _size_matches(wanted, machine.disk.size_bytes),
         "type": lambda wanted: wanted == "sd",
         "model": lambda wanted: fnmatch.fnmatch(DISK_MODEL, wanted),
         "serial": lambda wanted: fnmatch.fnmatch(machine.spec.serial, wanted),
         "name": lambda wanted: fnmatch.fnmatch(machine.disk.device, wanted),
     }
-    return all(known[key](str(wanted)) if key in known else False for key, wanted in selector.items())
+    return all(key in known and known[key](str(wanted)) for key, wanted in selector.items())
 
 
 def _size_matches(wanted: str, size: int) -> bool:

@@ -4,7 +4,9 @@ from typing import Any
 
 _SCHEMA: dict[tuple[str, ...], str] = {
     (): "version debug persist machine cluster",
-    ("machine",): "type token ca acceptedCAs certSANs controlPlane kubelet pods network disks install files env time sysctls"
+    (
+        "machine",
+    ): "type token ca acceptedCAs certSANs controlPlane kubelet pods network disks install files env time sysctls"
     " sysfs registries systemDiskEncryption features udev logging kernel seccompProfiles baseRuntimeSpecOverrides"
     " nodeLabels nodeAnnotations nodeTaints",
     ("machine", "ca"): "crt key",
@@ -12,10 +14,16 @@ _SCHEMA: dict[tuple[str, ...], str] = {
     " grubUseUKICmdline",
     ("machine", "kubelet"): "image clusterDNS extraArgs extraMounts extraConfig credentialProviderConfig"
     " defaultRuntimeSeccompProfileEnabled registerWithFQDN nodeIP skipNodeRegistration disableManifestsDirectory",
-    ("machine", "network"): "hostname interfaces nameservers searchDomains extraHostEntries kubespan disableSearchDomain",
+    (
+        "machine",
+        "network",
+    ): "hostname interfaces nameservers searchDomains extraHostEntries kubespan disableSearchDomain",
     ("machine", "time"): "disabled servers bootTimeout",
     ("machine", "registries"): "mirrors config",
-    ("machine", "features"): "rbac stableHostname kubernetesTalosAPIAccess apidCheckExtKeyUsage diskQuotaSupport kubePrism"
+    (
+        "machine",
+        "features",
+    ): "rbac stableHostname kubernetesTalosAPIAccess apidCheckExtKeyUsage diskQuotaSupport kubePrism"
     " hostDNS imageCache nodeAddressSortAlgorithm",
     ("cluster",): "id secret controlPlane clusterName network token aescbcEncryptionSecret secretboxEncryptionSecret ca"
     " acceptedCAs aggregatorCA serviceAccount apiServer controllerManager proxy scheduler discovery etcd coreDNS"
@@ -27,7 +35,10 @@ _SCHEMA: dict[tuple[str, ...], str] = {
     ("cluster", "network", "cni"): "name urls flannel",
     ("cluster", "etcd"): "image ca extraArgs subnet advertisedSubnets listenSubnets",
     ("cluster", "etcd", "ca"): "crt key",
-    ("cluster", "apiServer"): "image extraArgs extraVolumes env certSANs disablePodSecurityPolicy admissionControl auditPolicy"
+    (
+        "cluster",
+        "apiServer",
+    ): "image extraArgs extraVolumes env certSANs disablePodSecurityPolicy admissionControl auditPolicy"
     " authorizationConfig resources",
     ("cluster", "controllerManager"): "image extraArgs extraVolumes env resources",
     ("cluster", "scheduler"): "image extraArgs extraVolumes env resources config",
@@ -42,7 +53,10 @@ _SINCE: dict[tuple[int, int], str] = {
     (1, 8): "KubeSpanEndpointsConfig TrustedRootsConfig VolumeConfig",
     (1, 10): "EthernetConfig PCIDriverRebindConfig UserVolumeConfig",
     (1, 11): "ExistingVolumeConfig RawVolumeConfig SwapVolumeConfig ZswapConfig",
-    (1, 12): "HostnameConfig Layer2VIPConfig HCloudVIPConfig LinkConfig LinkAliasConfig DHCPv4Config DHCPv6Config BondConfig"
+    (
+        1,
+        12,
+    ): "HostnameConfig Layer2VIPConfig HCloudVIPConfig LinkConfig LinkAliasConfig DHCPv4Config DHCPv6Config BondConfig"
     " BridgeConfig DummyLinkConfig VLANConfig WireguardConfig ResolverConfig StaticHostConfig TimeSyncConfig"
     " RegistryMirrorConfig RegistryAuthConfig RegistryTLSConfig OOMConfig",
     (1, 13): "BlackholeRouteConfig EnvironmentConfig ExternalVolumeConfig ImageVerificationConfig KubeSpanConfig"

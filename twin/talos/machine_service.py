@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import yaml
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -24,7 +25,7 @@ from twin.talos.pki import issue, talos_key_pem
 from twin.talos.registry import lan
 
 if TYPE_CHECKING:
-    from twin.talos.os import Os
+    from twin.talos.os import Os, Service
 
 _Mode = pb.ApplyConfigurationRequest
 _WITH_REBOOT = "Applied configuration with a reboot"
@@ -69,7 +70,9 @@ def _apply_in_maintenance(system: Os, request: pb.ApplyConfigurationRequest) -> 
             "configuration was already applied and node is rebooting, please wait for the node to come back",
         )
     if request.dry_run:
-        return pb.ApplyConfiguration(mode=_Mode.REBOOT, mode_details="Dry run summary:\nNode is running in maintenance mode")
+        return pb.ApplyConfiguration(
+            mode=_Mode.REBOOT, mode_details="Dry run summary:\nNode is running in maintenance mode"
+        )
     asyncio.get_running_loop().call_later(0.05, system.apply, request.data)  # the answer leaves first
     return pb.ApplyConfiguration(mode=_Mode.REBOOT, mode_details=_WITH_REBOOT)
 
@@ -79,15 +82,21 @@ async def _apply_running(system: Os, request: pb.ApplyConfigurationRequest, conf
     reboot = needs_reboot(current, config)
     mode = _chosen(request.mode, reboot=reboot)
     if request.mode in (_Mode.NO_REBOOT, _Mode.TRY) and reboot:
-        raise GRPCError(Status.INVALID_ARGUMENT, "this config change can't be applied in immediate mode\ndiff: " + _diff(current, config))
+        raise GRPCError(
+            Status.INVALID_ARGUMENT,
+            "this config change can't be applied in immediate mode\ndiff: " + _diff(current, config),
+        )
     details = {_Mode.REBOOT: _WITH_REBOOT, _Mode.STAGED: _STAGED}.get(mode, _WITHOUT)
     if request.dry_run:
-        details = f"Dry run summary:\n{details} (skipped in dry-run).\nConfig diff:\n\n{_diff(current, config) or 'No changes.'}\n"
+        changes = _diff(current, config) or "No changes."
+        details = f"Dry run summary:\n{details} (skipped in dry-run).\nConfig diff:\n\n{changes}\n"
         return pb.ApplyConfiguration(mode=mode, mode_details=details)
     if mode == _Mode.TRY:
         await _try(system, request, config)
         seconds = request.try_mode_timeout.seconds or 60
-        return pb.ApplyConfiguration(mode=mode, mode_details=f"{_WITHOUT}\nThe config is applied in 'try' mode and will be automatically reverted back in {seconds}s")
+        trial = f"The config is applied in 'try' mode and will be automatically reverted back in {seconds}s"
+        details = f"{_WITHOUT}\n{trial}"
+        return pb.ApplyConfiguration(mode=mode, mode_details=details)
     system.trials += 1
     system.machine.disk.state_config = request.data
     if mode == _Mode.REBOOT:
@@ -128,7 +137,15 @@ def _public(value: object, name: str = "") -> object:
         return {key: _public(item, str(key)) for key, item in value.items()}
     if isinstance(value, list):
         return [_public(item) for item in value]
-    secret = name in ("key", "token", "secret", "secretboxEncryptionSecret", "aescbcEncryptionSecret", "password", "auth")
+    secret = name in (
+        "key",
+        "token",
+        "secret",
+        "secretboxEncryptionSecret",
+        "aescbcEncryptionSecret",
+        "password",
+        "auth",
+    )
     return "******" if secret else value
 
 
@@ -145,17 +162,16 @@ async def hostname(system: Os, call: Call) -> pb.HostnameResponse:
     return pb.HostnameResponse(messages=[pb.Hostname(hostname=system.hostname)])
 
 
+def _service_info(name: str, service: Service) -> pb.ServiceInfo:
+    since = Timestamp(seconds=int(service.since))
+    health = pb.ServiceHealth(healthy=service.healthy, last_message=service.message, last_change=since)
+    event = pb.ServiceEvent(msg=service.message or service.state, state=service.state, ts=since)
+    return pb.ServiceInfo(id=name, state=service.state, health=health, events=pb.ServiceEvents(events=[event]))
+
+
 async def service_list(system: Os, call: Call) -> pb.ServiceListResponse:
     """ServiceList."""
-    services = [
-        pb.ServiceInfo(
-            id=name,
-            state=service.state,
-            health=pb.ServiceHealth(healthy=service.healthy, unknown=False, last_message=service.message),
-            events=pb.ServiceEvents(events=[pb.ServiceEvent(msg=service.message or service.state, state=service.state)]),
-        )
-        for name, service in sorted(system.services.items())
-    ]
+    services = [_service_info(name, service) for name, service in sorted(system.services.items())]
     return pb.ServiceListResponse(messages=[pb.ServiceList(services=services)])
 
 
@@ -183,7 +199,17 @@ async def logs(system: Os, call: Call) -> AsyncIterator[pb.Data]:
 
 async def events(system: Os, call: Call) -> AsyncIterator[pb.Event]:
     """Events: the stage, whenever it changes."""
-    stages = ("", "booting", "installing", "maintenance", "running", "rebooting", "shutting down", "resetting", "upgrading")
+    stages = (
+        "",
+        "booting",
+        "installing",
+        "maintenance",
+        "running",
+        "rebooting",
+        "shutting down",
+        "resetting",
+        "upgrading",
+    )
     shown = None
     while True:
         if system.stage != shown:
@@ -239,7 +265,9 @@ async def kubeconfig(system: Os, call: Call) -> AsyncIterator[pb.Data]:
 async def client_configuration(system: Os, call: Call) -> pb.GenerateClientConfigurationResponse:
     """GenerateClientConfiguration: a client certificate for the asked roles, and a talosconfig around it."""
     if not system.config_or_fail.control_plane:
-        raise GRPCError(Status.FAILED_PRECONDITION, "client configuration (talosconfig) can't be generated on worker nodes")
+        raise GRPCError(
+            Status.FAILED_PRECONDITION, "client configuration (talosconfig) can't be generated on worker nodes"
+        )
     ca = system.authority("machine", "ca")
     seconds = call.request.crt_ttl.seconds or 365 * 86400
     leaf = issue(ca, "", list(call.request.roles) or [ADMIN], client=True, valid=timedelta(seconds=seconds))

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
+
+from twin.talos.api import cosi_pb2 as cosi
+from twin.talos.api import machine_pb2 as pb
 
 ADMIN, OPERATOR, READER, BACKUP = "os:admin", "os:operator", "os:reader", "os:etcd:backup"
 _READ = frozenset({OPERATOR, READER})
@@ -56,15 +60,14 @@ class Call:
 @cache
 def table() -> Mapping[str, Method]:
     """Every call, by its path on the wire."""
-    from google.protobuf.empty_pb2 import Empty
-
-    from twin.talos import etcd_service, machine_service, state_service
-    from twin.talos.api import cosi_pb2 as cosi
-    from twin.talos.api import machine_pb2 as pb
+    # Imported here because the services need the types above.
+    from twin.talos import etcd_service, machine_service, state_service  # noqa: PLC0415
 
     machine, etcd, state = machine_service, etcd_service, state_service
     calls = {
-        "ApplyConfiguration": Method(machine.apply, pb.ApplyConfigurationRequest, pb.ApplyConfigurationResponse, maintenance=True),
+        "ApplyConfiguration": Method(
+            machine.apply, pb.ApplyConfigurationRequest, pb.ApplyConfigurationResponse, maintenance=True
+        ),
         "Version": Method(machine.version, Empty, pb.VersionResponse, _LIST),
         "Hostname": Method(machine.hostname, Empty, pb.HostnameResponse, _READ),
         "ServiceList": Method(machine.service_list, Empty, pb.ServiceListResponse, _READ),
@@ -89,11 +92,12 @@ def table() -> Mapping[str, Method]:
         "EtcdSnapshot": Method(etcd.snapshot, Empty, pb.Data, _BACKUP, streams=True),
         "EtcdRecover": Method(etcd.recover, pb.Data, pb.DoneResponse, uploads=True),
     }  # fmt: skip
+    anybody: dict[str, Any] = {"roles": _READ, "maintenance": True, "many": False}
     states = {
-        "Get": Method(state.get, cosi.GetRequest, cosi.GetResponse, _READ, maintenance=True, many=False),
-        "List": Method(state.list_, cosi.ListRequest, cosi.ListResponse, _READ, streams=True, maintenance=True, many=False),
-        "Watch": Method(state.watch, cosi.WatchRequest, cosi.WatchResponse, _READ, streams=True, maintenance=True, many=False),
-    }  # fmt: skip
+        "Get": Method(state.get, cosi.GetRequest, cosi.GetResponse, **anybody),
+        "List": Method(state.list_, cosi.ListRequest, cosi.ListResponse, streams=True, **anybody),
+        "Watch": Method(state.watch, cosi.WatchRequest, cosi.WatchResponse, streams=True, **anybody),
+    }
     return {
         **{f"/machine.MachineService/{name}": method for name, method in calls.items()},
         **{f"/cosi.resource.State/{name}": method for name, method in states.items()},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,27 @@ class Service:
     state: str
     healthy: bool = False
     message: str = ""
+    since: float = field(default_factory=time.time)  # epoch seconds
 
 
 def boot(machine: Machine) -> Os:
     """Start the system that is on the machine's disk; returns at once."""
+    known = lan(machine.lab).listening
+    if machine.name not in known:
+        known.add(machine.name)
+        for name in ("etcd-down", "kubelet-down"):
+            machine.lab.faults.on_now(name, partial(_play, machine))
     return Os(machine)
+
+
+def _play(machine: Machine, fault: Fault) -> None:
+    system = lan(machine.lab).at(str(machine.spec.address))
+    if fault.node not in (None, machine.name) or system is None:
+        return
+    part = system.etcd if fault.name == "etcd-down" else system.kubelet
+    if part is not None:
+        part.kill()
+        system.service(fault.name.removesuffix("-down"), "Failed")
 
 
 class Os:
@@ -105,7 +123,14 @@ class Os:
         return [self.hostname, self.address, "localhost", "127.0.0.1"]
 
     def leaf(
-        self, name: str, ca: Pair, common: str, groups: Sequence[str] = (), hosts: Sequence[str] = (), *, server: bool = False
+        self,
+        name: str,
+        ca: Pair,
+        common: str,
+        groups: Sequence[str] = (),
+        hosts: Sequence[str] = (),
+        *,
+        server: bool = False,
     ) -> Pair:
         """A certificate of this boot, made once as long as its authority and names stay the same."""
         subject = b"|".join([ca.crt, common.encode(), *(item.encode() for item in (*groups, *hosts))])
@@ -296,7 +321,9 @@ class Os:
         if self.config is None or self.stage != "running":
             return []
         conditions = []
-        down = sorted(name for name, service in self.services.items() if not service.healthy and service.state != "Finished")
+        down = sorted(
+            name for name, service in self.services.items() if not service.healthy and service.state != "Finished"
+        )
         if down:
             conditions.append(("services", f"{', '.join(down)} not healthy"))
         if self.kubelet is None or not self.kubelet.ready:

@@ -76,8 +76,10 @@ def talos_key_pem(pem: bytes) -> bytes:
 
 def public_pem(pem: bytes) -> bytes:
     """The public half of a private key."""
-    return load_key(pem).public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return (
+        load_key(pem)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
 
 
@@ -110,9 +112,7 @@ def issue(
     )
     builder = _builder(_name(name, organizations), parent.subject, key, valid)
     builder = builder.add_extension(_key_usage(), True).add_extension(_extended(server, client), False)
-    builder = builder.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
-    )
+    builder = builder.add_extension(_issuer_identifier(parent), critical=False)
     if hosts:
         builder = builder.add_extension(x509.SubjectAlternativeName([_san(host) for host in hosts]), False)
     digest = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
@@ -174,9 +174,7 @@ def _load_leaf(context: ssl.SSLContext, leaf: Pair) -> None:
         context.load_cert_chain(file.name)
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: PrivateKey, valid: timedelta
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: PrivateKey, valid: timedelta) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -187,6 +185,15 @@ def _builder(
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + valid)
     )
+
+
+def _issuer_identifier(parent: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """The authority's own identifier: newer Go makes it another way than Python would from the key."""
+    try:
+        own = parent.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(parent.public_key())  # type: ignore[arg-type]
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _name(common: str, organizations: Sequence[str]) -> x509.Name:

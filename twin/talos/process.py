@@ -19,7 +19,7 @@ class MissingServer(Exception):
 
 
 def program(tools: Path | None, name: str) -> str:
-    """The path of a server program: in the tools folder, or that of HOMELAB_TOOLS, else on PATH. Raises MissingServer."""
+    """The path of a server program: in the tools folder, or HOMELAB_TOOLS, else on PATH. Raises MissingServer."""
     given = os.environ.get("HOMELAB_TOOLS")
     folder = tools or (Path(given) if given else None)
     if folder is not None and (folder / "bin" / name).exists():

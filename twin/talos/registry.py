@@ -1,4 +1,4 @@
-"""What all booted systems of one lab know of each other: the LAN, the discovery service, the holders of shared addresses."""
+"""What all booted systems of one lab know of each other: the LAN, the discovery service, the shared addresses."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Lan:
     systems: dict[str, Os] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
     actors: int = 0
+    listening: set[str] = field(default_factory=set)  # machines whose faults have a handler
 
     def at(self, address: str) -> Os | None:
         """The system that answers at an address."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 Upstreams = Callable[[], list[tuple[str, int]]]
 _CHUNK = 1 << 16
@@ -14,7 +15,7 @@ class Relay:
         self._upstreams = upstreams
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def listen(self, address: str, port: int) -> None:
         """Begin to accept. Raises OSError."""
@@ -34,21 +35,23 @@ class Relay:
             task.cancel()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream = await self._connect()
-        if upstream is None:
-            writer.transport.abort()
-            return
-        far_reader, far_writer = upstream
-        self._writers |= {writer, far_writer}
-        pumps = [asyncio.ensure_future(_pump(reader, far_writer)), asyncio.ensure_future(_pump(far_reader, writer))]
-        self._tasks.update(pumps)
+        opened = {writer}
+        self._writers |= opened
+        if (task := asyncio.current_task()) is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         try:
-            await asyncio.gather(*pumps, return_exceptions=True)
+            upstream = await self._connect()
+            if upstream is not None:
+                opened.add(upstream[1])
+                self._writers |= opened
+                await asyncio.gather(_pump(reader, upstream[1]), _pump(upstream[0], writer))
+        except asyncio.CancelledError:
+            pass  # cut: the streams' own callback would report it as a failure
         finally:
-            self._tasks.difference_update(pumps)
-            self._writers -= {writer, far_writer}
-            writer.transport.abort()
-            far_writer.transport.abort()
+            self._writers -= opened
+            for each in opened:
+                each.transport.abort()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for address, port in self._upstreams():

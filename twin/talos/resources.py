@@ -1,4 +1,4 @@
-"""The COSI resources of a node: each with the YAML that people read and the protobuf that talosctl decodes (facts B3)."""
+"""The COSI resources of a node: YAML for people and protobuf for talosctl in each (facts B3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from twin.talos.os import Os
 
 Item = tuple[str, Any, Message]  # id, YAML value, protobuf
-_STAGES = ("unknown", "booting", "installing", "maintenance", "running", "rebooting", "shutting down", "resetting", "upgrading")
+_STAGES = (
+    "unknown",
+    "booting",
+    "installing",
+    "maintenance",
+    "running",
+    "rebooting",
+    "shutting down",
+    "resetting",
+    "upgrading",
+)
 _TYPES = {"init": 1, "controlplane": 2, "worker": 3}
 
 
@@ -83,10 +93,11 @@ def _nodename(system: Os) -> Iterator[Item]:
 def _disks(system: Os) -> Iterator[Item]:
     disk, spec = system.machine.disk, system.machine.spec
     name = disk.device.rpartition("/")[2]
-    value = {
+    value: dict[str, Any] = {
         "dev_path": disk.device, "size": disk.size_bytes, "pretty_size": f"{disk.size_bytes / 1e9:.0f} GB",
         "io_size": 512, "sector_size": 512, "readonly": False, "cdrom": False, "model": install.DISK_MODEL,
-        "serial": spec.serial, "bus_path": "/platform/fe2e0000.mmc/", "sub_system": "/sys/class/block", "transport": "mmc",
+        "serial": spec.serial, "bus_path": "/platform/fe2e0000.mmc/", "sub_system": "/sys/class/block",
+        "transport": "mmc",
     }  # fmt: skip
     yield name, value, pb.DiskSpec(**value)
 
@@ -103,7 +114,8 @@ def _links(system: Os) -> Iterator[Item]:
     mac = bytes.fromhex(spec.mac.replace(":", ""))
     value = {
         "index": 2, "type": "ether", "hardwareAddr": spec.mac, "permanentAddr": spec.mac, "mtu": 1500,
-        "operationalState": "up", "kind": "", "busPath": "fe1c0000.ethernet", "driver": "rk_gmac-dwmac", "linkState": True,
+        "operationalState": "up", "kind": "", "busPath": "fe1c0000.ethernet", "driver": "rk_gmac-dwmac",
+        "linkState": True,
         "speedMbit": 1000,
     }  # fmt: skip
     message = pb.LinkStatusSpec(
@@ -119,7 +131,9 @@ def _addresses(system: Os) -> Iterator[Item]:
     for address, bits in own:
         cidr, link = f"{address}/{bits}", system.machine.spec.link
         prefix = ipaddress.ip_address(address).packed + bytes([bits])  # Go's binary form of a prefix
-        message = pb.AddressStatusSpec(address=pb.NetIPPrefix(ip=prefix[:-1], prefix_length=bits), link_name=link, family=2)
+        message = pb.AddressStatusSpec(
+            address=pb.NetIPPrefix(ip=prefix[:-1], prefix_length=bits), link_name=link, family=2
+        )
         yield f"{link}/{cidr}", {"address": cidr, "linkName": link, "family": "inet4", "scope": "global"}, message
 
 
@@ -152,7 +166,8 @@ def _members(system: Os) -> Iterator[Item]:
             "machineType": kind, "operatingSystem": f"Talos ({other.release})",
         }  # fmt: skip
         message = pb.MemberSpec(
-            node_id=other.machine.spec.serial, addresses=[ipaddress.ip_address(other.address).packed], hostname=other.hostname,
+            node_id=other.machine.spec.serial, addresses=[ipaddress.ip_address(other.address).packed],
+            hostname=other.hostname,
             machine_type=_TYPES[kind], operating_system=f"Talos ({other.release})",
         )  # fmt: skip
         yield other.hostname, value, message
@@ -181,7 +196,13 @@ def _definitions(system: Os) -> Iterator[Item]:
             resource_type=name, display_type=singular, default_namespace=kind.namespace, aliases=aliases,
             all_aliases=everything, print_columns=columns, sensitivity=int(kind.sensitive),
         )  # fmt: skip
-        value = {"type": name, "displayType": singular, "defaultNamespace": kind.namespace, "aliases": aliases, "allAliases": everything}
+        value = {
+            "type": name,
+            "displayType": singular,
+            "defaultNamespace": kind.namespace,
+            "aliases": aliases,
+            "allAliases": everything,
+        }
         yield name.lower(), value, message
 
 
@@ -190,6 +211,10 @@ def _singular(plural: str) -> str:
 
 
 _EXTRA = {
+    "AddressStatuses.net.talos.dev": ["address", "addresses"],
+    "ExtensionStatuses.runtime.talos.dev": ["extensions"],
+    "HostnameStatuses.net.talos.dev": ["hostname"],
+    "LinkStatuses.net.talos.dev": ["link", "links"],
     "MachineConfigs.config.talos.dev": ["mc"],
     "Services.v1alpha1.talos.dev": ["svc"],
     "ResourceDefinitions.meta.cosi.dev": ["rd", "api-resources"],
@@ -202,19 +227,27 @@ TYPES: dict[str, Kind] = {
     "MachineConfigs.config.talos.dev": Kind("config", _machine_config, sensitive=True),
     "HostnameStatuses.net.talos.dev": Kind("network", _hostname, columns=(("Hostname", "{.hostname}"),)),
     "Nodenames.kubernetes.talos.dev": Kind("k8s", _nodename, columns=(("Nodename", "{.nodename}"),)),
-    "Disks.block.talos.dev": Kind("runtime", _disks, columns=(("Size", "{.pretty_size}"), ("Transport", "{.transport}"))),
+    "Disks.block.talos.dev": Kind(
+        "runtime", _disks, columns=(("Size", "{.pretty_size}"), ("Transport", "{.transport}"))
+    ),
     "SystemDisks.block.talos.dev": Kind("runtime", _system_disk, columns=(("Disk", "{.diskID}"),)),
     "LinkStatuses.net.talos.dev": Kind(
         "network", _links, columns=(("Oper State", "{.operationalState}"), ("Hw Addr", "{.hardwareAddr}"))
     ),
-    "AddressStatuses.net.talos.dev": Kind("network", _addresses, columns=(("Address", "{.address}"), ("Link", "{.linkName}"))),
-    "Services.v1alpha1.talos.dev": Kind("runtime", _services, columns=(("Running", "{.running}"), ("Healthy", "{.healthy}"))),
+    "AddressStatuses.net.talos.dev": Kind(
+        "network", _addresses, columns=(("Address", "{.address}"), ("Link", "{.linkName}"))
+    ),
+    "Services.v1alpha1.talos.dev": Kind(
+        "runtime", _services, columns=(("Running", "{.running}"), ("Healthy", "{.healthy}"))
+    ),
     "ExtensionStatuses.runtime.talos.dev": Kind(
         "runtime", _extensions, columns=(("Name", "{.metadata.name}"), ("Version", "{.metadata.version}"))
     ),
     "Versions.runtime.talos.dev": Kind("runtime", _version, columns=(("Version", "{.version}"),)),
     "Members.cluster.talos.dev": Kind(
-        "cluster", _members, columns=(("Hostname", "{.hostname}"), ("Machine Type", "{.machineType}"), ("Addresses", "{.addresses}"))
+        "cluster",
+        _members,
+        columns=(("Hostname", "{.hostname}"), ("Machine Type", "{.machineType}"), ("Addresses", "{.addresses}")),
     ),
     "EtcdMembers.etcd.talos.dev": Kind("etcd", _etcd_member, columns=(("ID", "{.memberID}"),)),
     "TimeStatuses.v1alpha1.talos.dev": Kind("runtime", _time, columns=(("Synced", "{.synced}"),)),

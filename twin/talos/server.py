@@ -170,7 +170,9 @@ class ApiServer:
         other = lan(self.system.lab).at(target)
         if other is None or other.api.maintenance or not self._trusts(other):
             await asyncio.sleep(self.system.lab.clock.real_s(20, floor_s=0.2))
-            raise GRPCError(Status.UNAVAILABLE, f'connection error: desc = "transport: error while dialing {target}:{PORT}"')
+            raise GRPCError(
+                Status.UNAVAILABLE, f'connection error: desc = "transport: error while dialing {target}:{PORT}"'
+            )
         async for reply in other.api._here(call):  # noqa: SLF001
             yield reply
 
@@ -201,9 +203,7 @@ class ApiServer:
         metadata.status.message = error.message or ""
 
     def _trusts(self, other: Os) -> bool:
-        return same_authority(
-            self.system.authority("machine", "ca").crt, other.authority("machine", "ca").crt
-        )
+        return same_authority(self.system.authority("machine", "ca").crt, other.authority("machine", "ca").crt)
 
     def _authorize(self, call: Call) -> None:
         if self.maintenance and self.system.version < (1, 13):

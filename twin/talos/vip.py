@@ -108,10 +108,8 @@ def wanted_addresses(system: Os) -> list[str]:
         vip = (interface.get("vip") or {}).get("ip")
         if vip and _names_link(interface, spec.link, spec.mac):
             wanted.append(str(vip))
-    for document in system.config.kind("Layer2VIPConfig"):
-        if _link_of(system, str(document.get("link"))):
-            wanted.append(str(document.get("name")))
-    return wanted
+    documents = system.config.kind("Layer2VIPConfig")
+    return wanted + [str(found.get("name")) for found in documents if _link_of(system, str(found.get("link")))]
 
 
 def _names_link(interface: dict[str, Any], link: str, mac: str) -> bool:
