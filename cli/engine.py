@@ -102,7 +102,8 @@ class Engine:
 
     def set_secret(self, path: str, value: str) -> None:
         """Store a secret of the program's config in the settings file, encrypted with the stack's passphrase."""
-        self._ask("config", "set", "--secret", "--path", f"{locks.PROJECT}:{path}", "--stack", self.stack.name, given=value)
+        key = f"{locks.PROJECT}:{path}"
+        self._ask("config", "set", "--secret", "--path", key, "--stack", self.stack.name, given=value)
 
     def resources(self) -> list[Resource]:
         """What the stack's state holds."""

@@ -35,7 +35,7 @@ def spec(node: Node, lab: Settings) -> dict[str, Any]:
         "extensions": list(talos.extensions),
         "disk": node.install.disk,
         "disk_selector": node.install.selector.model_dump(exclude_none=True) if node.install.selector else {},
-        "cni": cluster.cni.talos_name,
+        "cni": cluster.cni.value,
         "pod_subnets": [str(subnet) for subnet in cluster.pod_subnets],
         "service_subnets": [str(subnet) for subnet in cluster.service_subnets],
         "schedule_on_control_planes": cluster.schedule_on_control_planes,

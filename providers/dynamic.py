@@ -49,7 +49,7 @@ class Provider(ResourceProvider):
         """Refuse, before anything is touched, what `problems` finds."""
         return CheckResult(news, [CheckFailure(key, reason) for key, reason in self.problems(olds, news)])
 
-    def problems(self, olds: Props, news: Props) -> list[tuple[str, str]]:  # noqa: ARG002  # for subclasses
+    def problems(self, olds: Props, news: Props) -> list[tuple[str, str]]:  # for subclasses
         """Pairs of property and reason, read without dialling anything."""
         return []
 

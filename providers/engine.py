@@ -126,7 +126,7 @@ def _end_with_the_engine(parent: int, address: str) -> None:
 
 def adapt_process() -> None:
     """Make this provider process wide enough and mortal; does nothing in any other process. Called on import."""
-    if not serves_an_engine() or len(sys.argv) < 2:  # noqa: PLR2004
+    if not serves_an_engine() or len(sys.argv) < 2:
         return
     widen_workers()
     watch = threading.Thread(target=_end_with_the_engine, args=(os.getppid(), sys.argv[1]), daemon=True)

@@ -45,12 +45,20 @@ def from_pulumi() -> Settings:
 
     The stack file is read beside it, for line numbers and for secrets that stand in it in plain.
 
+    Warnings go to the engine's display.
+
     Raises:
-        SettingsError: with every mistake at once; a board without a password is one.
+        pulumi.RunError: with every mistake at once, a line each; a board without a password is one.
     """
     config = pulumi.Config(PROJECT)
     values = {section: text for section in SECTIONS if (text := config.get(section)) is not None}
-    return from_values(values, stack_file(pulumi.get_stack()))
+    try:
+        settings = from_values(values, stack_file(pulumi.get_stack()))
+    except SettingsError as error:
+        raise pulumi.RunError(str(error)) from None  # the engine prints this one without a traceback
+    for warning in settings.warnings:
+        pulumi.log.warn(str(warning))
+    return settings
 
 
 def from_values(values: Mapping[str, str], file: Path | None = None) -> Settings:

@@ -60,7 +60,7 @@ def is_gone(props: Props, report: Reporter) -> bool:
 
 
 def leave(props: Props, report: Reporter) -> None:
-    """Take the node out: drain, etcd, Node object. What is done already is no error; what fails leaves the node as it is.
+    """Take the node out: drain, etcd, Node object. What is done is no error; what fails leaves the node as it is.
 
     Raises:
         RefusedError: etcd would lose its quorum.

@@ -67,7 +67,7 @@ def _bootstrap(plan: Plan, cert: ClientCert, deadline: Deadline, report: Reporte
 
 
 def _settled(plan: Plan, cert: ClientCert) -> Etcd | bool | None:
-    """etcd when it has members; True when every control plane waits for a bootstrap; None while that is unclear."""
+    """Etcd when it has members; True when every control plane waits for a bootstrap; None while that is unclear."""
     etcd = observe(plan.control_planes, cert)
     if etcd is not None:
         return etcd
@@ -138,5 +138,3 @@ def why_not_leave(leaving: list[str], control_planes: Mapping[str, str], bundle:
             return reason
         members.discard(node)
     return None
-
-

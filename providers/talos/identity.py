@@ -73,9 +73,9 @@ def _no_credential(lab: Lab, foreign: list[str], cert: ClientCert | None) -> For
     named = ", ".join(f"{name} ({nodes[name]})" for name in foreign)
     why = "there is no talosconfig for them here" if cert is None else f"{lab.talosconfig} is not theirs"
     return ForeignNodeError(
-        f"{named}: already configured, and {why}; nothing was touched. If this cluster is yours, put its talosconfig to "
-        f"{lab.talosconfig} and run this again: it is then taken over as it is. To give it up, wipe these nodes with "
-        f"`talosctl reset --graceful=false --reboot --system-labels-to-wipe STATE --system-labels-to-wipe EPHEMERAL`"
+        f"{named}: already configured, and {why}; nothing was touched. If this cluster is yours, put its talosconfig "
+        f"to {lab.talosconfig} and run this again: it is then taken over as it is. To give it up, wipe these nodes "
+        f"with `talosctl reset --graceful=false --reboot --system-labels-to-wipe STATE --system-labels-to-wipe EPHEMERAL`"
     )
 
 

@@ -1,8 +1,8 @@
-"""Taking a control plane out of etcd: by itself while it is alive, by a healthy peer and its member id when it is not."""
+"""Taking a control plane out of etcd: by itself while it is alive, else by a healthy peer and its member id."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,12 +10,14 @@ from providers import pace
 from providers.deadline import Deadline
 from providers.engine import Reporter
 from providers.errors import HomelabError, RefusedError, UnreachableError
-from providers.talos.client import EtcdMember, Mode, Talos, probe
+from providers.talos.client import EtcdMember, Mode, Talos, TalosError, probe
 from providers.talos.pki import ClientCert
 from providers.talos.quorum import verdict
 
 CALL_S = 10.0
 LEAVE_S = 120.0
+PATIENCE_S = 30.0
+UNHEALTHY = "unhealthy cluster"
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ def _leaves_by_itself(node: str, address: str, cert: ClientCert, report: Reporte
     report.progress("leaving etcd")
     try:
         with Talos.secure(address, cert) as talos:
-            talos.etcd_forfeit_leadership(timeout_s=pace.limit(30))
-            talos.etcd_leave(timeout_s=pace.limit(60))
+            _patiently(lambda: talos.etcd_forfeit_leadership(timeout_s=pace.limit(30)), f"{node}: handing over etcd")
+            _patiently(lambda: talos.etcd_leave(timeout_s=pace.limit(60)), f"{node}: leaving etcd")
     except HomelabError as error:
         report.info(f"{node} could not leave etcd by itself ({error}); a peer removes it")
         return False
@@ -124,7 +126,23 @@ def _removed_by_a_peer(node: str, member: EtcdMember, etcd: Etcd | None, cert: C
         return
     report.progress(f"removing member {member.id:x} from etcd")
     with Talos.secure(etcd.peer, cert) as talos:
-        talos.etcd_remove_member(member.id, timeout_s=pace.limit(60))
+        remove = lambda: talos.etcd_remove_member(member.id, timeout_s=pace.limit(60))  # noqa: E731
+        _patiently(remove, f"{node}: removing it from etcd")
+
+
+def _patiently(ask: Callable[[], object], what: str) -> None:
+    """Ask etcd for a change again while it says "unhealthy cluster", as it does for seconds after members connect."""
+
+    def taken() -> bool | None:
+        try:
+            ask()
+        except TalosError as error:
+            if UNHEALTHY in str(error):
+                return None
+            raise
+        return True
+
+    Deadline(pace.limit(PATIENCE_S)).poll(taken, what, pace.interval(2))
 
 
 def _is_out(member: EtcdMember, others: Mapping[str, str], cert: ClientCert) -> bool | None:

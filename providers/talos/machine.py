@@ -11,7 +11,7 @@ from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, ForeignNodeError, HomelabError
 from providers.talos import leave, plan
-from providers.talos.client import ApplyMode, Mode, Talos, TalosError, probe
+from providers.talos.client import ApplyMode, Mode, Talos, probe
 from providers.talos.config import NodeConfig, render, same
 from providers.talos.pki import ClientCert
 from providers.talos.secrets import SecretsBundle
@@ -91,8 +91,8 @@ def give_back(props: Props, report: Reporter) -> None:
         _reset(props, cert, report)
     elif mode is not Mode.MAINTENANCE:
         report.warn(
-            f"{props['node']} ({props['address']}): not reset, it is {mode.value}; its disk still holds this cluster's state "
-            f"and must be wiped before the module is used elsewhere"
+            f"{props['node']} ({props['address']}): not reset, it is {mode.value}; its disk still holds this cluster's "
+            f"state and must be wiped before the module is used elsewhere"
         )
 
 
@@ -126,12 +126,10 @@ def _configure(props: Props, wished: str, cert: ClientCert, report: Reporter) ->
         deadline.poll(lambda: _has_config(props, cert), props["node"], pace.interval(2))
     except DeadlineError as error:
         seen = probe(props["address"], cert, timeout_s=5)
-        hint = (
-            "it took the config but came back without it: is install.disk right?" if seen is Mode.MAINTENANCE else str(error)
-        )
+        hint = "it came back without it: is install.disk right?" if seen is Mode.MAINTENANCE else str(error)
         raise DeadlineError(
-            f"{props['node']} ({props['address']}): config applied, but after {deadline.seconds:.0f} s it is {seen.value}; "
-            f"{hint}; `talosctl -n {props['address']} dmesg` tells more"
+            f"{props['node']} ({props['address']}): config applied, but after {deadline.seconds:.0f} s it is "
+            f"{seen.value}; {hint}; `talosctl -n {props['address']} dmesg` tells more"
         ) from error
 
 
@@ -153,8 +151,14 @@ def _change(props: Props, wished: str, cert: ClientCert, report: Reporter) -> No
         report.info("adopted: it runs with this very config")
         return
     with _one_at_a_time(props, report):
-        rebooted = _apply_mildly(props, wished, cert, report)
-        if rebooted:
+        if not plan.compare(live, wished).reboot:
+            _apply(props, wished, ApplyMode.NO_REBOOT, cert)
+            report.info("config changed without a reboot")
+        elif not props["allow_reboot"]:
+            _apply(props, wished, ApplyMode.STAGED, cert)
+            report.warn(f"{props['node']}: config staged; it becomes active with the next reboot")
+        else:
+            _apply(props, wished, ApplyMode.REBOOT, cert)
             _back_after_reboot(props, cert, report)
 
 
@@ -167,23 +171,9 @@ def _one_at_a_time(props: Props, report: Reporter) -> AbstractContextManager[Non
     return locks.held(name, f"changing {props['node']}", Deadline(limit_s), report.progress)
 
 
-def _apply_mildly(props: Props, wished: str, cert: ClientCert, report: Reporter) -> bool:
-    """Apply without a reboot where Talos can; else reboot when that is allowed, else stage. True when it reboots."""
+def _apply(props: Props, wished: str, mode: ApplyMode, cert: ClientCert) -> None:
     with Talos.secure(props["address"], cert) as talos:
-        try:
-            talos.apply_configuration(wished, ApplyMode.NO_REBOOT, timeout_s=pace.limit(60))
-        except TalosError as error:
-            if error.code != "INVALID_ARGUMENT" or "reboot" not in str(error):
-                raise
-        else:
-            report.info("config changed without a reboot")
-            return False
-        if not props["allow_reboot"]:
-            talos.apply_configuration(wished, ApplyMode.STAGED, timeout_s=pace.limit(60))
-            report.warn(f"{props['node']}: config staged; it becomes active with the next reboot")
-            return False
-        talos.apply_configuration(wished, ApplyMode.REBOOT, timeout_s=pace.limit(60))
-        return True
+        talos.apply_configuration(wished, mode, timeout_s=pace.limit(60))
 
 
 def _back_after_reboot(props: Props, cert: ClientCert, report: Reporter) -> None:

@@ -81,6 +81,8 @@ def register(factory: str, recipe: str, timeout_s: float = 30.0) -> None:
     try:
         answer = httpx2.post(url, content=recipe.encode(), timeout=timeout_s)
     except httpx2.HTTPError as error:
-        raise UnreachableError(f"{url}: no answer ({error}); is cluster.talos.factory right, and is it reachable?") from error
+        raise UnreachableError(
+            f"{url}: no answer ({error}); is cluster.talos.factory right, and is it reachable?"
+        ) from error
     if answer.status_code not in (httpx2.codes.OK, httpx2.codes.CREATED):
         raise RefusedError(f"{url}: {answer.status_code} {answer.text.strip()[:200]}; check cluster.talos.extensions")

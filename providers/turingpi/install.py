@@ -75,8 +75,9 @@ def decide(module: Module, evidence: Evidence, *, generation: int, interrupted: 
     needed = 2 if evidence is Evidence.BOOTS and not interrupted else 1
     if generation < needed:
         raise RefusedError(
-            f"{module.node} ({module.address}, slot {module.slot}): {evidence.value}, and would have to be flashed, which "
-            f"its settings don't allow; if everything on its disk may be erased, set nodes.{module.node}.generation to {needed}"
+            f"{module.node} ({module.address}, slot {module.slot}): {evidence.value}, and would have to be "
+            f"flashed, which its settings don't allow; if everything on its disk may be erased, set "
+            f"nodes.{module.node}.generation to {needed}"
         )
     return Decision.WRITE
 
@@ -84,8 +85,8 @@ def decide(module: Module, evidence: Evidence, *, generation: int, interrupted: 
 def foreign(node: str, address: str) -> ForeignNodeError:
     """The error for a node that answers with another cluster's certificates."""
     return ForeignNodeError(
-        f"{node} ({address}): belongs to another cluster and was not touched. If this lab's own state was lost, put its "
-        f"talosconfig to .homelab/talosconfig and run this again; to give the node up for good, wipe it with "
+        f"{node} ({address}): belongs to another cluster and was not touched. If this lab's own state was lost, put "
+        f"its talosconfig to .homelab/talosconfig and run this again; to give the node up for good, wipe it with "
         f"`talosctl -n {address} reset --graceful=false --reboot --system-labels-to-wipe STATE "
         f"--system-labels-to-wipe EPHEMERAL` and that cluster's talosconfig"
     )

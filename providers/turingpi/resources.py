@@ -44,7 +44,7 @@ def _board_lock(props: Props, what: str, report: Reporter, limit_s: float) -> It
 
 
 class FlashProvider(Provider):
-    """Sees to it that a module's disk carries the wished image. `generation` says how often it may have been written."""
+    """Sees to it that a module's disk carries the wished image; `generation` says how often it may be written."""
 
     inputs = ("node", "address", "slot", *BOARD_KEYS, "generation", "os_ca")
     memos = ("version", "schematic", "recipe", "factory", "image", "sha256", "rank")
@@ -109,7 +109,8 @@ def _write(bmc: Bmc, module: Module, image: Image, report: Reporter) -> Flashed:
     deadline, speed = Deadline(pace.limit(FLASH_LIMIT_S)), Pace.scaled(pace.scale())
     with marker.writing(bmc.name, module.slot):
         done = flash(bmc, module.slot, image, lambda: wished, deadline, lambda step: report.progress(str(step)), speed)
-    report.info(f"flashed {done.bytes / 1e6:.0f} MB in {done.seconds:.0f} s, sha256 {done.sha256_raw[:12]}…, seen booting")
+    size, took = f"{done.bytes / 1e6:.0f} MB", f"{done.seconds:.0f} s"
+    report.info(f"flashed {size} in {took}, sha256 {done.sha256_raw[:12]}…, seen booting")
     return done
 
 

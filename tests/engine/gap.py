@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from types import TracebackType
+from typing import Self
 
 from providers.errors import HomelabError
 from providers.kubernetes.client import Kube
@@ -22,7 +23,7 @@ class ApiGap:
         self.longest_s = 0.0
         self.answers = 0
 
-    def __enter__(self) -> ApiGap:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

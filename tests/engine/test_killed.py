@@ -100,7 +100,7 @@ def test_killed_at_fifteen_points_of_one_cold_up(cold: Sandbox) -> None:
     """Each run goes on where the one before it was killed."""
     killed = 0
     for kind, count in COLD:
-        if len([event for event in cold.events(kind)]) >= count:
+        if len(cold.events(kind)) >= count:
             continue
         killed += kill_at(cold, ("up", "--yes"), kind, count)
         no_provider_survives(cold)

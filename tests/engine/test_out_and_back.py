@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 import time
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def test_nothing_cluster_wide_depends_on_a_node(lab: Sandbox) -> None:
     for item in lab.state():
         if item["urn"] in of_nodes:
             continue
-        recorded = {*item.get("dependencies", []), *sum(item.get("propertyDependencies", {}).values(), [])}
+        recorded = {*item.get("dependencies", []), *chain(*item.get("propertyDependencies", {}).values())}
         assert not recorded & of_nodes, item["urn"]
 
 

@@ -14,14 +14,21 @@ from providers.dynamic import Props, Provider
 from providers.engine import Reporter, current_urn
 
 
+def note(line: str) -> None:
+    with Path(os.environ["TOY_LOG"]).open("a") as log:
+        log.write(f"{line}\n")
+
+
 class ToyProvider(Provider):
     inputs = ("number", "secret", "sleep_s")
 
     def create(self, props: Props) -> CreateResult:
         Reporter().info("said on its own row")
         Reporter().progress("half way")
-        Path(os.environ["TOY_LOG"]).open("a").write(f"{os.getpid()} {current_urn()}\n")
+        note(f"{os.getpid()} {current_urn()}")
         time.sleep(props["sleep_s"])
+        if props["sleep_s"]:
+            note(f"slept {props['number']}")
         return CreateResult(f"toy-{props['number']}", self.stored(props))
 
     def read(self, id_: str, props: Props) -> ReadResult:
