@@ -21,7 +21,6 @@ STALL_S = 60.0  # without a byte
 CONNECT_S = 20.0
 USELESS_TRIES = 5  # in a row that brought no byte
 PAUSE_S = 0.5  # before the second try, doubled for each further one
-READ_BYTES = 256 << 10
 
 
 class _AgainError(Exception):
@@ -80,7 +79,7 @@ def _copy(response: httpx2.Response, file: BinaryIO, start: int, deadline: Deadl
     length = response.headers.get("content-length", "")
     total = start + int(length) if length.isdigit() else 0
     meter, done = Meter(progress, Phase.DOWNLOADING, total, time.monotonic), start
-    for data in response.iter_raw(READ_BYTES):
+    for data in response.iter_raw():
         file.write(data)
         done += len(data)
         meter.at(done)

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 
 from providers.deadline import Deadline
@@ -29,8 +29,11 @@ from providers.turingpi.answers import SLOTS, State, Status
 from providers.turingpi.boot import Console
 from providers.turingpi.client import Bmc
 from providers.turingpi.image import Image
+from providers.turingpi.pace import Flashed, Pace
 from providers.turingpi.progress import Meter, Phase, Progress, Watch, ignore
 from providers.turingpi.wire import CertificateError, Stall
+
+__all__ = ["Booted", "Flashed", "Pace", "flash"]
 
 ATTEMPTS = 2
 FILE = "homelab.raw"
@@ -43,62 +46,6 @@ _HINTS = (
     ("sha256 checksum", "bytes were damaged on their way; look at the cable and the switch"),
     ("crc", "the disk gives back other bytes than were written; it may be worn out"),
 )
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How long a flash waits for what, in seconds. The defaults are for real boards.
-
-    Attributes:
-        poll_s: between two looks at a running flash (what Turing's own tool takes).
-        own_s: to see our own transfer before sending; well under the BMC's 10 s.
-        stall_s: without one byte written or taken, after which a flash has failed.
-        answer_s: from the last byte sent to the answer; what is still on its way gets written meanwhile.
-        silent_s: of failing questions in a row, after which the BMC counts as crashed.
-        cool_down_s: of leaving a crashed BMC alone.
-        return_s: until a crashed or rebooted BMC answers again.
-        boot_s: from power on to the kernel's first words on the console.
-    """
-
-    poll_s: float = 0.5
-    own_s: float = 4.0
-    stall_s: float = 120.0
-    answer_s: float = 600.0
-    silent_s: float = 20.0
-    cool_down_s: float = 20.0
-    return_s: float = 240.0
-    boot_s: float = 180.0
-
-    @classmethod
-    def scaled(cls, scale: float) -> Pace:
-        """The same on a twin that runs `scale` real seconds in a device second; real machines answer in real time."""
-        floors = {"poll_s": 0.05, "own_s": 1.0, "silent_s": 3.0, "cool_down_s": 0.2}
-        real = cls()
-        return replace(
-            real,
-            **{
-                name: min(seconds, max(floors.get(name, 15.0), seconds * scale)) for name, seconds in vars(real).items()
-            },
-        )
-
-
-@dataclass(frozen=True)
-class Flashed:
-    """A flash that ended well.
-
-    Attributes:
-        sha256_raw: of the bytes on the disk.
-        bytes: how many.
-        seconds: from the call to the boot, a second try included.
-        seen: what was taken as the sign of the boot.
-        attempts: how many it took.
-    """
-
-    sha256_raw: str
-    bytes: int
-    seconds: float
-    seen: str = ""
-    attempts: int = 1
 
 
 class _FailedError(FlashError):
@@ -225,8 +172,8 @@ class _Job:
             return error
         if _crashed(error) and not self._returned():
             return FlashError(
-                f"{error}; the BMC did not come back within {self.pace.return_s:.0f} s, so the power of its slots is as it "
-                f"left it: run `/etc/init.d/S94bmcd restart` on the BMC or power-cycle the board, then run this again"
+                f"{error}; the BMC did not come back within {self.pace.return_s:.0f} s, so its slots' power is as "
+                f"it left it: run `/etc/init.d/S94bmcd restart` on the BMC or power-cycle the board, then try again"
             )
         left = self.tidy()
         return _FailedError(f"{error} ({left})") if left and _passing(error) else error
@@ -403,7 +350,9 @@ class _Job:
 
     def _is_another(self, status: Status) -> bool:
         """Whether somebody else's transfer runs; an id that one of both lacks tells nothing."""
-        return status.state is State.TRANSFERRING and None not in (status.id, self._handle) and status.id != self._handle
+        return (
+            status.state is State.TRANSFERRING and None not in (status.id, self._handle) and status.id != self._handle
+        )
 
     def _cut(self) -> None:
         self.bmc.set_power({self.slot: False})

@@ -181,7 +181,7 @@ class Wire:
         target: str,
         deadline: Deadline,
         headers: Mapping[str, str] | None = None,
-        content: bytes | Iterable[bytes] | None = None,
+        content: bytes | Iterator[bytes] | None = None,
         stall: Stall = Stall(),
     ) -> Answer:
         """Ask once.
@@ -191,7 +191,7 @@ class Wire:
             target: path and query as they are sent, without another percent-encoding.
             deadline: for the whole exchange.
             headers: beside Host and the length.
-            content: the body; an iterable needs a Content-Length among the headers.
+            content: the body; an iterator needs a Content-Length among the headers.
             stall: how long nothing may move.
 
         Raises:
@@ -205,7 +205,7 @@ class Wire:
         )
         with (
             self._translated(deadline),
-            self._pool.stream(method, url, headers=dict(headers or {}), content=content) as response,
+            self._pool.stream(method, url, headers=list((headers or {}).items()), content=content) as response,
         ):
             found = {k.lower(): v.decode("latin-1") for k, v in response.headers}
             body = self._body(response)

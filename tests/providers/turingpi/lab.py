@@ -23,9 +23,7 @@ ROOT = Path(__file__).parents[3]
 PASSWORD = "not-the-default"
 FIRMWARES = {"new": "v2.1.0", "mid": "v2.0.5", "old": "v1.1.0"}
 PORT = 8443
-FAST = Pace(
-    poll_s=0.05, own_s=1.0, stall_s=2.5, answer_s=6.0, silent_s=1.0, cool_down_s=0.1, return_s=5.0, boot_s=2.0
-)
+FAST = Pace(poll_s=0.05, own_s=1.0, stall_s=2.5, answer_s=6.0, silent_s=1.0, cool_down_s=0.1, return_s=5.0, boot_s=2.0)
 
 
 class Lab:

