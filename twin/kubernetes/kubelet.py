@@ -50,6 +50,8 @@ class Kubelet:
             await asyncio.sleep(_POLL_S)
         await self._relay.listen(system.address, PRISM_PORT)
         system.service("kubelet", "Running", healthy=True)
+        while self._prism and not self._ready_servers():
+            await asyncio.sleep(2 * _POLL_S)  # asking the neighbours is cheaper than connecting in vain
         leaf = await self._certificate()
         async with self._api(leaf) as api:
             await self._register(api)
@@ -106,13 +108,13 @@ class Kubelet:
     def _upstreams(self) -> list[tuple[str, int]]:
         """KubePrism's list: the control planes that answer, the node's own first, then the cluster's endpoint."""
         config = self.system.config_or_fail
-        ready = [
-            (peer.address, PORT)
-            for peer in lan(self.system.lab).control_planes(self.system)
-            if peer.control_plane is not None and peer.control_plane.ready
-        ]
         endpoint = [(config.endpoint_host, config.endpoint_port)]
-        return [*ready, *endpoint] if self._prism else endpoint
+        return [*self._ready_servers(), *endpoint] if self._prism else endpoint
+
+    def _ready_servers(self) -> list[tuple[str, int]]:
+        peers = lan(self.system.lab).control_planes(self.system)
+        ready = [peer.address for peer in peers if peer.control_plane is not None and peer.control_plane.ready]
+        return [(address, PORT) for address in sorted(ready, key=lambda address: address != self.system.address)]
 
     @property
     def _server(self) -> str:

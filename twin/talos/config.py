@@ -3,6 +3,7 @@
 import hashlib
 import ipaddress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -39,12 +40,12 @@ class Config:
         """All other documents of a kind."""
         return tuple(document for document in self.others if document.get("kind") == kind)
 
-    @property
+    @cached_property
     def control_plane(self) -> bool:
         """Whether the machine is a control plane."""
         return self.at("machine", "type") in ("controlplane", "init")
 
-    @property
+    @cached_property
     def identity(self) -> tuple[str, str]:
         """What the discovery service tells clusters apart by."""
         return str(self.at("cluster", "id")), str(self.at("cluster", "secret"))

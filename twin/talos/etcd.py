@@ -33,7 +33,7 @@ class Etcd:
         self.left = False
         self.voting = False
         self._bootstrap = asyncio.Event()
-        self._joining = False
+        self._checks: EtcdClient | None = None  # kept open: the VIP's campaign asks several times a second
 
     @property
     def has_data(self) -> bool:
@@ -75,13 +75,13 @@ class Etcd:
 
     def kill(self) -> None:
         """The node lost its power."""
-        self.voting = False
+        self._down()
         if self.process is not None:
             self.process.kill()
 
     async def stop(self) -> None:
         """The node shuts down in order."""
-        self.voting = False
+        self._down()
         if self.process is not None:
             await self.process.stop()
 
@@ -93,7 +93,8 @@ class Etcd:
                 raise EtcdError("unable to leave: this is the last member of the cluster")
             own = (await client.status()).header.member_id
             await client.remove(own)
-        self.left, self.voting = True, False
+        self.left = True
+        self._down()
         if self.process is not None:
             await self.process.stop()
         shutil.rmtree(self.data, ignore_errors=True)
@@ -103,12 +104,19 @@ class Etcd:
         """Whether this member answers and there is quorum."""
         if not self.running:
             return False
+        if self._checks is None:
+            self._checks = self.client(timeout_s=2)
         try:
-            async with self.client(timeout_s=2) as client:
-                await client.members()
+            await self._checks.members()
         except EtcdError:
             return False
         return True
+
+    def _down(self) -> None:
+        self.voting = False
+        if self._checks is not None:
+            self._checks.close()
+            self._checks = None
 
     async def _wait_for_address(self) -> None:
         """Etcd starts only on an address within the advertised subnets (FAILURE-MODES 4b.13)."""

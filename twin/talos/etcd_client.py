@@ -36,6 +36,10 @@ class EtcdClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the connection go."""
         self._channel.close()
 
     async def members(self, *, linearizable: bool = True) -> list[pb.Member]:

@@ -35,8 +35,10 @@ class Lan:
 
     def control_planes(self, system: Os) -> Iterator[Os]:
         """The control planes of a system's cluster, itself included."""
-        for other in (system, *self.peers(system)):
-            if other.config is not None and other.config.control_plane:
+        own = system.config
+        for other in list(self.systems.values()):
+            config = other.config
+            if own and config and config.control_plane and config.identity == own.identity:
                 yield other
 
 
