@@ -16,7 +16,7 @@ import pytest
 from tests.engine.sandbox import ROOT
 from tools import paths
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 
 class Toys:

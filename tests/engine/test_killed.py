@@ -15,7 +15,7 @@ import pytest
 
 from tests.engine.sandbox import Sandbox
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 # Moments of a cold `up`, as the twin sees them: the kind of event, and its how-manieth.
 COLD = [

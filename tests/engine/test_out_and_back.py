@@ -14,7 +14,7 @@ from providers.kubernetes.client import Kube
 from tests.engine.gap import ApiGap
 from tests.engine.sandbox import Sandbox
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 NODES = ["node1", "node2", "node3", "node4"]
 CHILDREN = ("flash", "power", "machine", "member")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.sandbox import Sandbox
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 FILES = ("kubeconfig", "talosconfig")
 TOUCHING = {
