@@ -25,7 +25,7 @@ from tools.pins import Tool
 from tools.virtualenv import LOCKS, Packages
 from tools.work import InstallError, Progress, Work
 
-PACKAGE_MINUTES = {"up": 0.7, "test": 1.0}
+PACKAGE_MINUTES = {"up": 1.0, "test": 1.0}
 
 
 @dataclass(frozen=True)
