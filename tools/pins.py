@@ -87,7 +87,7 @@ ENGINE = Tool(
     name="pulumi",
     title="Pulumi engine",
     version=PULUMI,
-    minutes=3.0,
+    minutes=4.0,
     builds=(
         GoBuild(
             folder="pulumi",
