@@ -12,10 +12,12 @@ from typing import Any
 
 from cli import locks
 from cli.stacks import Stack
-from providers.errors import HomelabError, UserError
+from providers.deadline import Deadline
+from providers.errors import HomelabError, RefusedError, UserError
 from tools import paths
 
 QUERY_S = 120.0
+DYING_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,21 @@ class Engine:
         self._ask("stack", "select", "--create", self.stack.name)
 
     def release_lock(self) -> None:
-        """See `cli.locks`."""
+        """See `cli.locks`; an engine that is being killed just now is given the moment that this takes."""
         folder = locks.backend_folder(self.environment)
-        for sentence in locks.release_stale(folder, self.stack.name) if folder else ():
+        if folder is None:
+            return
+        deadline = Deadline(DYING_S)
+        while True:
+            try:
+                said = locks.release_stale(folder, self.stack.name)
+            except RefusedError:
+                if deadline.expired:
+                    raise
+                deadline.sleep(0.2)
+            else:
+                break
+        for sentence in said:
             print(sentence, file=sys.stderr)
 
     def run(self, verb: str, *arguments: str) -> int:

@@ -43,7 +43,9 @@ def is_pulumi(pid: int) -> bool:
     except PermissionError:
         return True
     try:
-        return "pulumi" in Path(f"/proc/{pid}/comm").read_text(encoding="utf-8")
+        # "PID (name) STATE ...": one that has ended and that nobody has asked about yet is a Z.
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")
+        return "pulumi" in name and not rest.lstrip().startswith("Z")
     except FileNotFoundError:
         return not Path("/proc/self").exists()  # ended just now; or a system without /proc, where it is taken as alive
     except OSError:
