@@ -58,7 +58,10 @@ def _first_votes(plan: Plan, cert: ClientCert) -> bool | None:
 def _bootstrap(plan: Plan, cert: ClientCert, deadline: Deadline, report: Reporter) -> None:
     """Wait until all control planes are known to wait for it, and bootstrap one."""
     report.progress("asking every control plane for its etcd")
-    etcd = deadline.poll(lambda: _settled(plan, cert), f"{plan.cluster}: control planes", pace.interval(2))
+    try:
+        etcd = deadline.poll(lambda: _settled(plan, cert), f"{plan.cluster}: control planes", pace.interval(2))
+    except DeadlineError as error:
+        raise DeadlineError(f"{error}; {_who_is_unclear(plan, cert)}") from error
     if isinstance(etcd, Etcd):
         return
     node = min(plan.control_planes)
@@ -71,9 +74,21 @@ def _settled(plan: Plan, cert: ClientCert) -> Etcd | bool | None:
     etcd = observe(plan.control_planes, cert)
     if etcd is not None:
         return etcd
+    return None if _unclear(plan, cert) else True
+
+
+def _unclear(plan: Plan, cert: ClientCert) -> dict[str, str]:
+    """What the control planes say that don't wait for a bootstrap."""
     with ThreadPoolExecutor(len(plan.control_planes)) as pool:
-        states = list(pool.map(lambda address: _etcd_state(address, cert), plan.control_planes.values()))
-    return True if all(state == WAITS_FOR_BOOTSTRAP for state in states) else None
+        states = pool.map(lambda address: _etcd_state(address, cert), plan.control_planes.values())
+        return {
+            node: state for node, state in zip(plan.control_planes, states, strict=True) if state != WAITS_FOR_BOOTSTRAP
+        }
+
+
+def _who_is_unclear(plan: Plan, cert: ClientCert) -> str:
+    said = "; ".join(f"{node} ({plan.control_planes[node]}): {state}" for node, state in _unclear(plan, cert).items())
+    return f"etcd is bootstrapped only when every control plane says that it has no data; nothing was done yet; {said}"
 
 
 def _etcd_state(address: str, cert: ClientCert) -> str:

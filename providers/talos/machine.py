@@ -9,9 +9,9 @@ from providers import locks, pace
 from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
-from providers.errors import DeadlineError, ForeignNodeError, HomelabError
+from providers.errors import DeadlineError, ForeignNodeError, HomelabError, UnreachableError
 from providers.talos import leave, plan
-from providers.talos.client import ApplyMode, Mode, Talos, probe
+from providers.talos.client import ApplyMode, Mode, Talos, TalosError, probe
 from providers.talos.config import NodeConfig, render, same
 from providers.talos.pki import ClientCert
 from providers.talos.secrets import SecretsBundle
@@ -118,10 +118,10 @@ def _answering(props: Props, cert: ClientCert, report: Reporter) -> Mode:
 def _configure(props: Props, wished: str, cert: ClientCert, report: Reporter) -> None:
     """Apply the config in maintenance mode and wait until the node answers with the cluster's certificates."""
     report.progress("applying its config")
-    with Talos.insecure(props["address"]) as talos:
-        talos.apply_configuration(wished, ApplyMode.AUTO, timeout_s=pace.limit(60))
-    report.progress("installing")
     deadline = Deadline(pace.limit(CONFIGURED_S))
+    what = f"{props['node']} ({props['address']}): taking its config in maintenance mode"
+    deadline.poll(lambda: _took_config(props, wished, cert), what, pace.interval(2))
+    report.progress("installing")
     try:
         deadline.poll(lambda: _has_config(props, cert), props["node"], pace.interval(2))
     except DeadlineError as error:
@@ -131,6 +131,22 @@ def _configure(props: Props, wished: str, cert: ClientCert, report: Reporter) ->
             f"{props['node']} ({props['address']}): config applied, but after {deadline.seconds:.0f} s it is "
             f"{seen.value}; {hint}; `talosctl -n {props['address']} dmesg` tells more"
         ) from error
+
+
+def _took_config(props: Props, wished: str, cert: ClientCert) -> bool | None:
+    """Apply the config. An answer that was lost leaves open whether it was taken: the node is looked at, then asked."""
+    if probe(props["address"], cert, timeout_s=3) is Mode.OURS:
+        return True
+    try:
+        with Talos.insecure(props["address"]) as talos:
+            talos.apply_configuration(wished, ApplyMode.AUTO, timeout_s=pace.limit(60))
+    except TalosError as error:
+        if error.code != "FAILED_PRECONDITION":
+            raise
+        return True  # it installs what it was given before
+    except UnreachableError:
+        return None
+    return True
 
 
 def _has_config(props: Props, cert: ClientCert) -> bool | None:

@@ -7,6 +7,7 @@ import math
 import secrets
 import string
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from twin.clock import Clock
@@ -36,8 +37,9 @@ class _Peer:
 class Auth:
     """The session tokens and failed attempts of one running bmcd; both are lost when it restarts."""
 
-    def __init__(self, clock: Clock, username: str, password: str) -> None:
+    def __init__(self, clock: Clock, username: str, password: str, on_failure: Callable[[], None]) -> None:
         self._clock = clock
+        self._on_failure = on_failure
         self._user = (username, password)
         self._tokens: dict[str, float] = {}
         self._peers: dict[str, _Peer] = {}
@@ -101,6 +103,7 @@ class Auth:
     def _failed(self, peer: str) -> None:
         record = self._peers.setdefault(peer, _Peer())
         record.failures += 1
+        self._on_failure()
         if record.failures >= _BAN_AFTER:
             doublings = min(record.failures - _BAN_AFTER, _BAN_DOUBLINGS)
             record.banned_until = time.monotonic() + self._clock.real_s(_BAN_S * 2**doublings, floor_s=0.5)

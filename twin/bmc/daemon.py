@@ -25,7 +25,7 @@ class Daemon:
     def __init__(self, lab: Lab, board: Board, application: Application, redirect: Application) -> None:
         self.lab = lab
         self.board = board
-        self.auth = Auth(lab.clock, board.spec.username, board.spec.password)
+        self.auth = self._fresh_auth()
         self.flasher = Flasher(lab, board, self.crash)
         self.busy = asyncio.Lock()  # the auth mutex that bmcd holds through a whole request (facts A3)
         self._applications = (application, redirect)
@@ -102,12 +102,20 @@ class Daemon:
     async def _up(self) -> None:
         if self._runners:
             return
-        spec = self.board.spec
-        self.auth = Auth(self.lab.clock, spec.username, spec.password)
+        self.auth = self._fresh_auth()
         self.busy = asyncio.Lock()
         self.board.load()
         await self.listen()
         self.lab.events.emit("bmc_up", board=self.board.name)
+
+    def _fresh_auth(self) -> Auth:
+        spec = self.board.spec
+        return Auth(
+            self.lab.clock,
+            spec.username,
+            spec.password,
+            lambda: self.lab.events.emit("bad_login", board=self.board.name),
+        )
 
     async def _serve(self, application: Application, port: int, tls: object) -> None:
         runner = web.AppRunner(
