@@ -1,0 +1,1 @@
+"""Measures the project against what bounds it: ratios within one run, never seconds alone."""
