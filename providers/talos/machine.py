@@ -10,7 +10,7 @@ from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, ForeignNodeError, HomelabError, UnreachableError
-from providers.talos import leave, plan
+from providers.talos import leave, plan, unwiped
 from providers.talos.client import ApplyMode, Mode, Talos, TalosError, probe
 from providers.talos.config import NodeConfig, render, same
 from providers.talos.pki import ClientCert
@@ -38,11 +38,12 @@ def settle(props: Props, report: Reporter) -> None:
         raise ForeignNodeError(
             f"{props['node']} ({props['address']}): belongs to another cluster; nothing was changed on it"
         )
-    if mode is Mode.OURS and _was_removed(props, cert, report):
-        report.warn("was removed from etcd while it was away; its old state is reset before it may join again")
+    if mode is Mode.OURS and (unwiped.noted(props["node"], cert) or _was_removed(props, cert, report)):
+        report.warn("was taken out of the cluster while it was away; its old state is reset before it may join again")
         _reset(props, cert, report)
         mode = Mode.MAINTENANCE
     if mode is Mode.MAINTENANCE:
+        unwiped.forget(props["node"], cert)
         _configure(props, wished, cert, report)
     else:
         _change(props, wished, cert, report)
@@ -90,9 +91,10 @@ def give_back(props: Props, report: Reporter) -> None:
     if mode is Mode.OURS:
         _reset(props, cert, report)
     elif mode is not Mode.MAINTENANCE:
+        unwiped.note(props["node"], cert)
         report.warn(
             f"{props['node']} ({props['address']}): not reset, it is {mode.value}; its disk still holds this cluster's "
-            f"state and must be wiped before the module is used elsewhere"
+            f"state: the next `homelab up` resets it, or wipe it before the module is used elsewhere"
         )
 
 

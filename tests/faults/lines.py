@@ -99,7 +99,7 @@ LINES: dict[str, Line] = {
         (
             "test_4b_14_an_answer_that_was_lost_does_not_matter",
             "test_4b_14_bootstrapping_a_cluster_that_runs_changes_nothing",
-            "test_killed_at_every_point",
+            "test_killed_again_and_again_in_one_cold_up",
         ),
     ),
     "4b.15": Line(
@@ -137,7 +137,12 @@ LINES: dict[str, Line] = {
     ),
     "4c.22": Line(
         "a dead node's reset waits for ever",
-        ("test_4c_22_a_dead_node_leaves_in_time", "test_4c_22_it_comes_back_reset_and_as_a_new_member"),
+        (
+            "test_4c_22_a_dead_node_leaves_in_time",
+            "test_4c_22_it_comes_back_reset_and_as_a_new_member",
+            "test_4c_22_a_node_that_left_unwiped_is_reset_before_it_joins",
+            "test_4c_22_a_dead_worker_leaves_and_comes_back_reset",
+        ),
     ),
     "4c.23": Line("the wrong member is removed", ("test_4c_23_only_the_dead_ones_member_id_is_removed",)),
     "4c.24": Line(
@@ -197,7 +202,7 @@ LINES: dict[str, Line] = {
     ),
     "4d.36": Line(
         "interrupted runs leave pending operations",
-        ("test_killed_at_every_point", "test_killed_while_a_control_plane_leaves"),
+        ("test_killed_again_and_again_in_one_cold_up", "test_killed_while_a_control_plane_leaves"),
     ),
     "4d.37": Line("a release stuck in pending-install", not_yet=NO_CHARTS),
     "4d.38": Line(
@@ -205,7 +210,7 @@ LINES: dict[str, Line] = {
     ),
     "4d.39": Line(
         "a stale lock after a killed run",
-        ("test_killed_at_every_point", "test_another_hosts_lock_is_never_ours_to_judge"),
+        ("test_killed_again_and_again_in_one_cold_up", "test_another_hosts_lock_is_never_ours_to_judge"),
     ),
     "4d.45": Line(
         "the provider outlives its engine",
@@ -224,6 +229,6 @@ LINES: dict[str, Line] = {
     ),
     "4d.47": Line(
         "pending creates are created again",
-        ("test_killed_at_every_point", "test_killed_once_then_converges"),
+        ("test_killed_again_and_again_in_one_cold_up", "test_killed_once_then_converges"),
     ),
 }

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from providers.talos.client import EtcdMember
+from providers import pace
+from providers.engine import Reporter
+from providers.talos import machine
+from providers.talos.client import EtcdMember, Mode
+from providers.talos.secrets import SecretsBundle
+from providers.talos.wire import pack
 from tests.engine.sandbox import Run
 from tests.faults.conftest import CameUp
 from tests.faults.house import House, module
@@ -127,6 +133,40 @@ def test_4c_23_only_the_dead_ones_member_id_is_removed(dead: Dead) -> None:
 def test_4c_26_any_healthy_peer_does_it_when_the_first_one_is_the_dead_one(dead: Dead) -> None:
     assert dead.node == min(CONTROL_PLANES)
     dead.left.ok()
+
+
+@pytest.mark.parametrize("role", ["controlplane", "worker"])
+def test_4c_22_a_node_that_left_unwiped_is_reset_before_it_joins(
+    role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that returns by itself looks like one that never left."""
+    monkeypatch.chdir(tmp_path)
+    bundle, done, modes = SecretsBundle.generate(), [], [Mode.SILENT]
+    props = {"node": "node4", "address": "127.109.0.4", "spec": {"role": role}, "secrets": pack(bundle)}
+    monkeypatch.setattr(machine, "probe", lambda *_, **__: modes[0])
+    monkeypatch.setattr(pace, "limit", lambda _: 0.0)
+    monkeypatch.setattr(machine, "_render", lambda *_: "")
+    monkeypatch.setattr(machine, "_was_removed", lambda *_: False)
+    for step in ("_reset", "_configure", "_change"):
+        monkeypatch.setattr(machine, step, lambda *_, step=step: done.append(step))
+    machine.give_back(props, Reporter(""))
+    modes[0] = Mode.OURS
+    machine.settle(props, Reporter(""))
+    machine.settle(props, Reporter(""))
+    assert done == ["_reset", "_configure", "_change"]
+
+
+@pytest.mark.slow
+def test_4c_22_a_dead_worker_leaves_and_comes_back_reset(lab: House) -> None:
+    lab.fault("node-dead", node="m4")
+    done = lab.run("destroy-target", "node4", "--yes").ok()
+    assert f"node4 ({lab.address('node4')}): not reset" in done.output
+    assert "node4" not in lab.uids()
+    mark = lab.mark()
+    lab.fault("node-mended", node="m4")
+    converge(lab)
+    kinds = [event["kind"] for event in lab.since(mark, "reset", "config_applied", "node_ready", node="node4")]
+    assert kinds[-3:] == ["reset", "config_applied", "node_ready"]
 
 
 # A living node.
