@@ -56,6 +56,7 @@ LINES: dict[str, Line] = {
         "the BMC runs out of memory",
         (
             "test_4a_5_a_bmc_out_of_memory_is_waited_for_and_not_rebooted",
+            "test_4a_5_the_second_flash_in_a_row_kills_the_bmc_and_is_done_again",
             "test_4a5_the_bmc_is_rebooted_when_nothing_else_runs",
             "test_4a5_a_daemon_that_stays_away_is_an_error_that_says_what_to_type",
         ),

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from providers.deadline import Deadline
+from providers.turingpi.flash import flash
+from providers.turingpi.image import fetch
 from tests.faults.conftest import ON_THE_WAY, CameUp, Mistaken
 from tests.faults.house import BOARD, module
+from tests.providers.turingpi.lab import FAST, running
+from twin.image import Image as Content
+from twin.image import make
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -66,6 +74,21 @@ def test_4a_5_a_bmc_out_of_memory_is_waited_for_and_not_rebooted(came_up: CameUp
     assert lab.played("bmc-oom") == 1
     assert lab.count("flash_done")["m4"] == 1
     assert len(lab.events("bmc_down")) == 1
+
+
+def test_4a_5_the_second_flash_in_a_row_kills_the_bmc_and_is_done_again(tmp_path: Path) -> None:
+    """A leak: each second flash since its start costs bmcd its life. Two modules on one board, one after the other."""
+    content = Content("schematic", "v1.13.9", overlay="turingrk1")
+    (tmp_path / "metal.raw").write_bytes(b"".join(make(content, 1 << 20)))
+    image = fetch(str(tmp_path / "metal.raw"), cache=tmp_path / "cache")
+    with running(tmp_path) as board:
+        board.fault("bmc-leak", board="new", count=2, for_s=50)
+        with board.bmc("new") as bmc:
+            done = [flash(bmc, slot, image, lambda: {1: True, 2: True}, Deadline(60), pace=FAST) for slot in (1, 2)]
+            assert bmc.power()[1]
+            assert bmc.power()[2]
+        assert [flashed.attempts for flashed in done] == [1, 2]
+        assert [event["node"] for event in board.events("flash_done")] == ["new1", "new2"]
 
 
 def test_4a_6_no_image_is_put_on_the_bmc(came_up: CameUp) -> None:
