@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 Say = Callable[[str], None]
 
@@ -28,6 +29,12 @@ class Ratio:
     at_least: bool = False
     note: str = ""
     parts: dict[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Ratio:
+        """What `as_json` gave."""
+        kept = {key: data[key] for key in ("name", "bound", "at_least", "note", "parts")}
+        return cls(values=tuple(data["values"]), **kept)
 
     @property
     def median(self) -> float:

@@ -7,7 +7,9 @@ import os
 import platform
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -31,16 +33,30 @@ def show(ratios: Sequence[Ratio]) -> None:
     Console(width=None if os.isatty(1) else 200).print(table)
 
 
-def write(ratios: Sequence[Ratio], folder: Path = FOLDER) -> list[Path]:
+def write(ratios: Sequence[Ratio], folder: Path = FOLDER, name: str = "results") -> list[Path]:
     """Write `results.json` and, where matplotlib is installed, `results.png`; gives what was written.
 
-    The load is the machine's when the measurement ended: with other work beside it, seconds are noise.
+    What was not measured this time keeps its last result. Each says when it was taken, and what load was then: with
+    other work beside it, seconds are noise.
     """
-    machine = {"cpus": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version()}
-    document = {"machine": machine, "ratios": [ratio.as_json() for ratio in ratios]}
-    results = folder / "results.json"
+    results = folder / f"{name}.json"
+    machine = {"cpus": os.cpu_count(), "python": platform.python_version()}
+    taken = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "load": list(os.getloadavg())}
+    known = _known(results) | {ratio.name: {**ratio.as_json(), "taken": taken} for ratio in ratios}
+    document: dict[str, Any] = {"machine": machine, "ratios": [known[key] for key in sorted(known, key=_order)]}
     results.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return [results, *_plot(ratios, folder / "results.png")]
+    return [results, *_plot([Ratio.from_json(item) for item in document["ratios"]], folder / f"{name}.png")]
+
+
+def _known(results: Path) -> dict[str, Any]:
+    if not results.exists():
+        return {}
+    return {item["name"]: item for item in json.loads(results.read_text(encoding="utf-8"))["ratios"]}
+
+
+def _order(name: str) -> tuple[str, int]:
+    size = _SIZE.search(name)
+    return (_SIZE.sub("", name), int(size[1]) if size else 0)
 
 
 def _plot(ratios: Sequence[Ratio], path: Path) -> list[Path]:
