@@ -125,9 +125,15 @@ def _removed_by_a_peer(node: str, member: EtcdMember, etcd: Etcd | None, cert: C
     if all(listed.id != member.id for listed in etcd.members):
         return
     report.progress(f"removing member {member.id:x} from etcd")
-    with Talos.secure(etcd.peer, cert) as talos:
-        remove = lambda: talos.etcd_remove_member(member.id, timeout_s=pace.limit(60))  # noqa: E731
-        _patiently(remove, f"{node}: removing it from etcd")
+    try:
+        with Talos.secure(etcd.peer, cert) as talos:
+            remove = lambda: talos.etcd_remove_member(member.id, timeout_s=pace.limit(60))  # noqa: E731
+            _patiently(remove, f"{node}: removing it from etcd")
+    except UnreachableError as error:
+        raise UnreachableError(
+            f"{node}: still a member of etcd, so it was neither wiped nor powered off: its peer could not remove it "
+            f"({error}); `homelab status` shows who answers, then run this again"
+        ) from error
 
 
 def _patiently(ask: Callable[[], object], what: str) -> None:

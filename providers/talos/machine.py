@@ -93,8 +93,8 @@ def give_back(props: Props, report: Reporter) -> None:
     elif mode is not Mode.MAINTENANCE:
         unwiped.note(props["node"], cert)
         report.warn(
-            f"{props['node']} ({props['address']}): not reset, it is {mode.value}; its disk still holds this cluster's "
-            f"state: the next `homelab up` resets it, or wipe it before the module is used elsewhere"
+            f"{props['node']} ({props['address']}): not reset, its Talos API is {mode.value}; its disk still holds "
+            f"this cluster's state: the next `homelab up` resets it, or wipe it before the module is used elsewhere"
         )
 
 

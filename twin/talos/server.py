@@ -41,7 +41,8 @@ class _Connection(H2Protocol):
 
     def fall_silent(self) -> None:
         self.silent = True
-        self.connection.flush = lambda: None  # type: ignore[method-assign]
+        if self.transport is not None:  # its handshake may have failed
+            self.connection.flush = lambda: None  # type: ignore[method-assign]
 
 
 class _Server(Server):
