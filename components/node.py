@@ -61,7 +61,8 @@ class Node(pulumi.ComponentResource):
     def _slot(self) -> dict[str, Any]:
         board = self._lab.boards[self.settings.board]
         return {
-            **self._known(),
+            "node": self.settings.name,
+            "address": str(self.settings.address),
             "slot": self.settings.slot,
             "board": board.url,
             "username": board.username,
@@ -73,6 +74,7 @@ class Node(pulumi.ComponentResource):
         talos, recipe = self._lab.cluster.talos, schematic(self.settings, self._lab)
         return {
             **self._slot(),
+            "os_ca": self._os_ca,
             "generation": self.settings.generation,
             "version": talos.version,
             "schematic": "" if talos.image else recipe.id,  # nobody knows what an image of the owner's own is made of

@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
-from providers.dynamic import Props, Provider
+from providers.dynamic import Props, Provider, packed
 from providers.engine import Reporter
 from providers.kubernetes import membership
 
@@ -42,4 +42,4 @@ class Member(Resource, module="kubernetes", name="Member"):
     """A node's membership: created when it is Ready, deleted by leaving properly."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(MemberProvider(), name, props, opts)
+        super().__init__(MemberProvider(), name, packed(props), opts)

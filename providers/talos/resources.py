@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from providers.dynamic import Props, Provider, changed_keys, is_known
+from providers.dynamic import Props, Provider, changed_keys, is_known, packed
 from providers.engine import Reporter
 from providers.errors import HomelabError
 from providers.talos import bootstrap, identity, machine
@@ -141,14 +141,16 @@ class Secrets(Resource, module="talos", name="Secrets"):
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
         secret = pulumi.ResourceOptions(additional_secret_outputs=["bundle"])
         outputs = {"bundle": None}
-        super().__init__(SecretsProvider(), name, {**props, **outputs}, pulumi.ResourceOptions.merge(secret, opts))
+        super().__init__(
+            SecretsProvider(), name, {**packed(props), **outputs}, pulumi.ResourceOptions.merge(secret, opts)
+        )
 
 
 class Machine(Resource, module="talos", name="Machine"):
     """A node's machine config, applied."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(MachineProvider(), name, props, opts)
+        super().__init__(MachineProvider(), name, packed(props), opts)
 
 
 class Cluster(Resource, module="talos", name="Cluster"):
@@ -160,4 +162,6 @@ class Cluster(Resource, module="talos", name="Cluster"):
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
         secret = pulumi.ResourceOptions(additional_secret_outputs=["kubeconfig", "talosconfig"])
         outputs = {"kubeconfig": None, "talosconfig": None}
-        super().__init__(ClusterProvider(), name, {**props, **outputs}, pulumi.ResourceOptions.merge(secret, opts))
+        super().__init__(
+            ClusterProvider(), name, {**packed(props), **outputs}, pulumi.ResourceOptions.merge(secret, opts)
+        )

@@ -11,7 +11,7 @@ from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from providers import locks, pace
 from providers.deadline import Deadline
-from providers.dynamic import Props, Provider, is_known
+from providers.dynamic import Props, Provider, is_known, packed
 from providers.engine import Reporter
 from providers.errors import HomelabError, UnreachableError
 from providers.talos import leave
@@ -117,7 +117,7 @@ def _write(bmc: Bmc, module: Module, image: Image, report: Reporter) -> Flashed:
 class PowerProvider(Provider):
     """Keeps a slot powered while it is declared."""
 
-    inputs = ("node", "address", "slot", *BOARD_KEYS, "on", "os_ca")
+    inputs = ("node", "address", "slot", *BOARD_KEYS, "on")
 
     def create(self, props: Props) -> CreateResult:
         """Power the slot on; a node that answers on the network is on, whatever the board says."""
@@ -148,11 +148,10 @@ class PowerProvider(Provider):
 
 def _power_on(props: Props) -> None:
     """Wait until the node answers, asking the board only when nobody flashes on it: an upload blocks every answer."""
-    report, cert = Reporter(), admin(props["os_ca"])
-    deadline = Deadline(pace.limit(BOOT_S))
+    report, deadline = Reporter(), Deadline(pace.limit(BOOT_S))
 
     def answers() -> bool | None:
-        if probe(props["address"], cert, timeout_s=2) not in (Mode.SILENT, Mode.REFUSED):
+        if probe(props["address"], timeout_s=2) not in (Mode.SILENT, Mode.REFUSED):
             return True
         _switch_on(props, report)
         return None
@@ -180,11 +179,11 @@ class Flash(Resource, module="turingpi", name="Flash"):
     """The image on a module's disk. Deleting it undoes nothing."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(FlashProvider(), name, props, opts)
+        super().__init__(FlashProvider(), name, packed(props), opts)
 
 
 class Power(Resource, module="turingpi", name="Power"):
     """The power of a slot: on while declared, off when deleted."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(PowerProvider(), name, props, opts)
+        super().__init__(PowerProvider(), name, packed(props), opts)
