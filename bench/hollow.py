@@ -8,6 +8,8 @@ costs by itself.
 from __future__ import annotations
 
 _TURINGPI = """
+from providers.dynamic import at_the_edge  # noqa: E402
+
 
 def _flashed(self: FlashProvider, props: Props) -> CreateResult:
     return CreateResult(f"{props['node']}-{props['slot']}", self.stored(props, raw_sha256="0" * 64))
@@ -17,10 +19,12 @@ def _powered(self: PowerProvider, props: Props) -> CreateResult:
     return CreateResult(f"{props['node']}-power", self.stored(props))
 
 
-FlashProvider.create, PowerProvider.create = _flashed, _powered
+FlashProvider.create, PowerProvider.create = at_the_edge(_flashed), at_the_edge(_powered)
 """
 
 _TALOS = """
+from providers.dynamic import at_the_edge  # noqa: E402
+
 
 def _made(self: SecretsProvider, props: Props) -> CreateResult:
     return CreateResult(props["cluster"], self.stored(props, bundle=pack(SecretsBundle.generate())))
@@ -34,16 +38,19 @@ def _bootstrapped(self: ClusterProvider, props: Props) -> CreateResult:
     return CreateResult(props["cluster"], self.stored(props, **_credentials(props)))
 
 
-SecretsProvider.create, MachineProvider.create, ClusterProvider.create = _made, _configured, _bootstrapped
+SecretsProvider.create, MachineProvider.create = at_the_edge(_made), at_the_edge(_configured)
+ClusterProvider.create = at_the_edge(_bootstrapped)
 """
 
 _KUBERNETES = """
+from providers.dynamic import at_the_edge  # noqa: E402
+
 
 def _joined(self: MemberProvider, props: Props) -> CreateResult:
     return CreateResult(f"{props['node']}-member", self.stored(props, present=True))
 
 
-MemberProvider.create = _joined
+MemberProvider.create = at_the_edge(_joined)
 """
 
 ANSWERS_AT_ONCE = {
