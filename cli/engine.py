@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cli import locks
@@ -78,17 +79,7 @@ class Engine:
         folder = locks.backend_folder(self.environment)
         if folder is None:
             return
-        deadline = Deadline(DYING_S)
-        while True:
-            try:
-                said = locks.release_stale(folder, self.stack.name)
-            except RefusedError:
-                if deadline.expired:
-                    raise
-                deadline.sleep(0.2)
-            else:
-                break
-        for sentence in said:
+        for sentence in _released(folder, self.stack.name, Deadline(DYING_S)):
             print(sentence, file=sys.stderr)
 
     def run(self, verb: str, *arguments: str) -> int:
@@ -165,6 +156,16 @@ class Engine:
         if done.returncode != 0:
             raise HomelabError(f"pulumi {' '.join(arguments[:2])}: {_reason(done.stderr or done.stdout)}")
         return done.stdout
+
+
+def _released(folder: Path, stack: str, deadline: Deadline) -> list[str]:
+    while True:
+        try:
+            return locks.release_stale(folder, stack)
+        except RefusedError:
+            if deadline.expired:
+                raise
+            deadline.sleep(0.2)
 
 
 def _value(entry: Mapping[str, Any]) -> Any:

@@ -72,9 +72,10 @@ class Sandbox:
         self.folder.mkdir(parents=True, exist_ok=True)
         skip = shutil.ignore_patterns("__pycache__")
         for name in PROGRAM:
-            source = ROOT / name
-            copy = shutil.copytree if source.is_dir() else shutil.copy2
-            copy(source, self.folder / name, **({"ignore": skip} if source.is_dir() else {}))  # type: ignore[operator]
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, self.folder / name, ignore=skip)
+            else:
+                shutil.copy2(ROOT / name, self.folder / name)
         (self.folder / ".venv").symlink_to(ROOT / ".venv")
         for name in (f"Pulumi.{self.stack}.yaml", f"twin/labs/{self.lab}.yaml"):
             text = (ROOT / name).read_text(encoding="utf-8")

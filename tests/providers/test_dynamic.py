@@ -4,7 +4,7 @@ import base64
 import pickletools
 
 import pytest
-from pulumi.dynamic import ResourceProvider
+from pulumi.dynamic import Resource, ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
 
@@ -38,7 +38,7 @@ GOLDEN = [
 
 @pytest.mark.parametrize(("provider", "resource", "module", "token"), GOLDEN)
 def test_state_holds_a_reference_and_no_code(
-    provider: type[ResourceProvider], resource: type, module: str, token: str
+    provider: type[ResourceProvider], resource: type[Resource], module: str, token: str
 ) -> None:
     """4d.33: an old state must find its provider in a new program: these names never change."""
     pickled = base64.b64decode(serialize_provider(provider()))

@@ -2,18 +2,19 @@
 
 import threading
 import time
+from collections.abc import Sequence
 
 from providers.turingpi import turns
 
+Rank = tuple[int, ...]
 
-def run(
-    board: str, ranks: list[tuple[int, ...]], look_s: dict[tuple[int, ...], float]
-) -> list[tuple[str, tuple[int, ...]]]:
+
+def run(board: str, ranks: Sequence[Rank], look_s: dict[Rank, float]) -> list[tuple[str, Rank]]:
     """Let one thread a rank queue up, look and flash; gives who began and ended in which order."""
-    said: list[tuple[str, tuple[int, ...]]] = []
+    said: list[tuple[str, Rank]] = []
     drawn = threading.Barrier(len(ranks))
 
-    def node(rank: tuple[int, ...]) -> None:
+    def node(rank: Rank) -> None:
         with turns.ticket(board, rank) as ticket:
             drawn.wait()
             time.sleep(look_s.get(rank, 0))
