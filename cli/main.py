@@ -57,7 +57,7 @@ def up(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
     chosen = stacks.find(stack)
     answer = _answer(chosen, yes=yes)
     engine = _prepared(chosen)
-    _run(engine, "up", *answer, *ctx.args)
+    _run(engine, "up", "--suppress-outputs", *answer, *ctx.args)
     for path in credentials.leave(chosen, engine.outputs()):
         words.say(f"wrote {path.relative_to(chosen.root)}")
     words.show(observe.observe(observe.open_lab(chosen)))
@@ -89,7 +89,7 @@ def destroy(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> 
     chosen = stacks.find(stack)
     words.confirm(f"End cluster and data of stack {chosen.name} ({words.lab_kind(chosen)})?", yes=yes)
     engine = _prepared(chosen)
-    _run(engine, "destroy", "--yes", *ctx.args)
+    _run(engine, "destroy", "--yes", "--suppress-outputs", *ctx.args)
     if not engine.resources():
         credentials.forget(chosen)
 
@@ -115,7 +115,8 @@ def destroy_target(
     for step in leaving.story(lab, node):
         words.say(f"  - {step}")
     words.confirm(f"Take {name} out ({words.lab_kind(chosen)})?", yes=yes)
-    _run(engine, "destroy", "--yes", "--target", node.target, "--target-dependents", *ctx.args)
+    targeted = ("--target", node.target, "--target-dependents")
+    _run(engine, "destroy", "--yes", "--suppress-outputs", *targeted, *ctx.args)
     words.show(observe.observe(lab))
 
 
@@ -191,16 +192,16 @@ def _prepared(stack: Stack) -> Engine:
 
 
 def _answer(stack: Stack, *, yes: bool) -> tuple[str, ...]:
-    """What pulumi is told about its question.
+    """What pulumi is told about its question; on a twin there is nothing to lose, so it does not ask.
 
     Raises:
         UserError: it would ask about a real lab, and there is nobody to ask.
     """
-    if sys.stdin.isatty() and not yes:
-        return ()
-    if not (yes or stack.is_twin):
+    if yes or stack.is_twin:
+        return ("--yes",)
+    if not sys.stdin.isatty():
         raise UserError(f"stack {stack.name} is a real lab and there is nobody to ask; say --yes (make: YES=1)")
-    return ("--yes",)
+    return ()
 
 
 def _run(engine: Engine, verb: str, *arguments: str) -> None:
