@@ -6,6 +6,7 @@ Module path and class name of every provider are part of the state's format: sta
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -28,6 +29,23 @@ engine.forget_stack_traces()
 
 Props = dict[str, Any]  # a property bag as it comes from the wire
 PACKED = "settings"  # the one property that holds a resource's inputs; part of the state's format
+
+
+class _Lazy:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+def lazily(name: str) -> Any:
+    """A module that is imported when something of it is first used.
+
+    The program only declares its resources, and a preview without changes only compares: neither needs the clients
+    of boards and nodes, which take as long to import as the SDK.
+    """
+    return _Lazy(name)
 
 
 def is_known(value: object) -> bool:

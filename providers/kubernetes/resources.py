@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
-from providers.dynamic import Props, Provider, packed
+from providers.dynamic import Props, Provider, lazily, packed
 from providers.engine import Reporter
-from providers.kubernetes import membership
+
+if TYPE_CHECKING:
+    from providers.kubernetes import membership
+else:
+    membership = lazily("providers.kubernetes.membership")
 
 
 class MemberProvider(Provider):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from providers.dynamic import Props, Provider, changed_keys, is_known, packed
+from providers.dynamic import Props, Provider, changed_keys, is_known, lazily, packed
 from providers.engine import Reporter
 from providers.errors import HomelabError
-from providers.talos import bootstrap, identity, machine
 from providers.talos.pki import days_left
 from providers.talos.secrets import SecretsBundle, kubeconfig, talosconfig
 from providers.talos.wire import pack, unpack
+
+if TYPE_CHECKING:
+    from providers.talos import bootstrap, identity, machine
+else:
+    bootstrap, identity, machine = (lazily(f"providers.talos.{name}") for name in ("bootstrap", "identity", "machine"))
 
 RENEW_BELOW_DAYS = 30
 
