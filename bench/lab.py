@@ -34,12 +34,11 @@ def free_network() -> str:
 
 @dataclass
 class BenchLab(Sandbox):
-    """A lab with `nodes` nodes, four on each board; three of them are control planes, one on a board where it can be.
+    """A lab with `nodes` nodes, four on each board; its three control planes are on three boards, if there are so many.
 
     Attributes:
         nodes: how many.
         scale: real seconds for a device second.
-        times: device times that differ from the shipped lab's, in device seconds.
         instant: every device time is zero.
         hollow: no twin: the providers' creates answer at once with what a real one would store.
     """
@@ -159,7 +158,7 @@ class Engine:
     extra: dict[str, str] = field(default_factory=dict)
 
     def create(self) -> Engine:
-        """Make the stack; asks the same passphrase as the program's own stack has."""
+        """Make the stack, with the twin's passphrase."""
         self.run("stack", "select", "--create", "twin")
         return self
 

@@ -77,10 +77,12 @@ def _plot(ratios: Sequence[Ratio], path: Path) -> list[Path]:
             left.plot(ratio.bound, row, "|", color="black", markersize=16)
     left.set_yticks(range(len(ratios)), [ratio.name for ratio in reversed(ratios)], fontsize=7)
     left.set_xlabel("ratio (bar: spread, dot: median, mark: bound)")
-    for kind, points in _curves(ratios).items():
+    curves = _curves(ratios)
+    for kind, points in curves.items():
         right.plot([point[0] for point in points], [point[1] for point in points], "o-", label=kind)
     right.set(xscale="log", yscale="log", xlabel="nodes", ylabel="seconds (best of the repetitions)")
-    right.legend(fontsize=7)
+    if curves:
+        right.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=100)
     plt.close(figure)
