@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -89,12 +90,12 @@ class Engine:
             Its exit code.
         """
         command = [self.executable, verb, "--stack", self.stack.name, *arguments]
-        process = subprocess.Popen(command, cwd=self.stack.root, env=self.environment)
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue  # the terminal has told pulumi as well, and pulumi needs time to end well
+        # The terminal tells pulumi of a Ctrl-C as well, and pulumi needs time to end well.
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        try:
+            return subprocess.call(command, cwd=self.stack.root, env=self.environment)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def outputs(self) -> dict[str, Any]:
         """What the program exported, secrets in plain; empty before the first `up`."""
