@@ -11,10 +11,12 @@ from providers.engine import Reporter
 from providers.errors import DeadlineError, HomelabError, UnreachableError
 from providers.kubernetes.client import Kube
 from providers.talos import leave as etcd
+from providers.talos.client import Talos
 from providers.talos.pki import ClientCert
 from providers.talos.wire import admin
 
 READY_S = 900.0
+REGISTER_S = 90.0
 VOTES_S = 600.0
 DRAIN_S = 300.0
 API_S = 120.0
@@ -28,10 +30,38 @@ def join(props: Props, report: Reporter) -> None:
         DeadlineError: it is not Ready, or does not vote in etcd, within its time; says what was seen last.
     """
     with Kube(props["kubeconfig"]) as kube:
+        _registered(kube, props, report)
         kube.wait_ready(props["node"], Deadline(pace.limit(READY_S)), report.progress)
         kube.cordon(props["node"], Deadline(pace.limit(API_S)), unschedulable=False)
     if props["role"] == "controlplane":
         _wait_for_vote(props, report)
+
+
+def _registered(kube: Kube, props: Props, report: Reporter) -> None:
+    """Wait until the cluster knows the node; a kubelet whose Node was deleted says so again only when it starts."""
+    try:
+        Deadline(pace.limit(REGISTER_S)).poll(lambda: _known(kube, props["node"]), props["node"], pace.interval(2))
+    except DeadlineError:
+        _restart_kubelet(props, report)
+
+
+def _known(kube: Kube, node: str) -> bool | None:
+    try:
+        return True if kube.node(node) is not None else None
+    except UnreachableError:
+        return None
+
+
+def _restart_kubelet(props: Props, report: Reporter) -> None:
+    """Only where there is a kubelet that runs and had its time; whatever else is wrong is waited for as ever."""
+    try:
+        with Talos.secure(props["address"], admin(props["os_ca"])) as talos:
+            kubelet = talos.services(timeout_s=pace.limit(10)).get("kubelet")
+            if kubelet is not None and kubelet.state == "Running":
+                talos.restart_service("kubelet", timeout_s=pace.limit(30))
+                report.info("the cluster had lost its Node: its kubelet was restarted to register again")
+    except HomelabError as error:
+        report.info(f"its kubelet could not be asked: {error}")
 
 
 def _wait_for_vote(props: Props, report: Reporter) -> None:

@@ -220,6 +220,10 @@ class Talos:
         """Reboot. Returns when it has begun."""
         self._one(methods.REBOOT, pb.RebootRequest(), timeout_s)
 
+    def restart_service(self, name: str, *, timeout_s: float = CALL_S) -> None:
+        """Restart one service (`kubelet`, `etcd`); Talos refuses it for most others."""
+        self._one(methods.SERVICE_RESTART, pb.ServiceRestartRequest(id=name), timeout_s)
+
     def shutdown(self, *, force: bool = False, timeout_s: float = CALL_S) -> None:
         """Shut down; `force` skips the drain. Returns when it has begun."""
         self._one(methods.SHUTDOWN, pb.ShutdownRequest(force=force), timeout_s)

@@ -175,6 +175,15 @@ async def service_list(system: Os, call: Call) -> pb.ServiceListResponse:
     return pb.ServiceListResponse(messages=[pb.ServiceList(services=services)])
 
 
+async def service_restart(system: Os, call: Call) -> pb.ServiceRestartResponse:
+    """ServiceRestart: of the kubelet; Talos lets few services be restarted."""
+    name = call.request.id
+    if name != "kubelet" or system.kubelet is None:
+        raise GRPCError(Status.UNKNOWN, f'service "{name}" doesn\'t support restart operation via API')
+    await system.restart_kubelet()
+    return pb.ServiceRestartResponse(messages=[pb.ServiceRestart(resp=f'Service "{name}" restarted')])
+
+
 async def read(system: Os, call: Call) -> AsyncIterator[pb.Data]:
     """Read: the few files that clients look at."""
     files = {"/proc/sys/kernel/random/boot_id": f"{system.machine.boot_id}\n", "/proc/uptime": "1.00 1.00\n"}

@@ -71,6 +71,9 @@ def table() -> Mapping[str, Method]:
         "Version": Method(machine.version, Empty, pb.VersionResponse, _LIST),
         "Hostname": Method(machine.hostname, Empty, pb.HostnameResponse, _READ),
         "ServiceList": Method(machine.service_list, Empty, pb.ServiceListResponse, _READ),
+        "ServiceRestart": Method(
+            machine.service_restart, pb.ServiceRestartRequest, pb.ServiceRestartResponse, _OPERATE
+        ),
         "Read": Method(machine.read, pb.ReadRequest, pb.Data, streams=True),
         "Logs": Method(machine.logs, pb.LogsRequest, pb.Data, _READ, streams=True),
         "Dmesg": Method(machine.dmesg, pb.DmesgRequest, pb.Data, _READ, streams=True),

@@ -297,6 +297,13 @@ class Os:
             work.append(self._run_control_plane(self.etcd))
         await asyncio.gather(*work)
 
+    async def restart_kubelet(self) -> None:
+        """Somebody asked for it: a kubelet that starts registers its Node again, one that runs never does."""
+        if self.kubelet is not None:
+            await self.kubelet.stop()
+            self.kubelet = Kubelet(self)
+            self.job(self._run_kubelet(), "kubelet")
+
     async def _run_kubelet(self) -> None:
         if self.kubelet is not None:
             await self.lab.clock.sleep(self.lab.times.kubelet_s)
