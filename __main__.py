@@ -16,6 +16,6 @@ bundle = secrets(lab, talosconfig.resolve()).bundle
 nodes = [Node(node, lab, bundle) for node in lab.enabled_nodes]
 control_plane = ControlPlane(lab, bundle, nodes)
 for node in nodes:
-    node.join(control_plane)
+    node.join(control_plane.cluster)
 
 outputs.export(lab, control_plane.cluster)

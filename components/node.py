@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pulumi
 
 from components.spec import schematic, spec
 from providers.kubernetes.resources import Member
-from providers.talos.resources import Machine
+from providers.talos.resources import Cluster, Machine
 from providers.talos.schematic import image_url
 from providers.talos.wire import os_authority, pack_for_worker, unpack
 from providers.turingpi.resources import Flash, Power
 from settings import Node as NodeSettings
 from settings import Settings
 from settings.models import plain
-
-if TYPE_CHECKING:
-    from components.control_plane import ControlPlane
 
 
 class Node(pulumi.ComponentResource):
@@ -37,9 +34,8 @@ class Node(pulumi.ComponentResource):
         self.machine = Machine(f"{node.name}-machine", self._machine(bundle), self._child(power))
         self.register_outputs({})
 
-    def join(self, control_plane: ControlPlane) -> None:
+    def join(self, cluster: Cluster) -> None:
         """Have the node be a member, once the cluster answers."""
-        cluster = control_plane.cluster
         props = {
             **self._known(),
             "role": self.settings.role.value,
