@@ -31,10 +31,30 @@ def join(props: Props, report: Reporter) -> None:
     """
     with Kube(props["kubeconfig"]) as kube:
         _registered(kube, props, report)
-        kube.wait_ready(props["node"], Deadline(pace.limit(READY_S)), report.progress)
+        _ready(kube, props, report)
         kube.cordon(props["node"], Deadline(pace.limit(API_S)), unschedulable=False)
     if props["role"] == "controlplane":
         _wait_for_vote(props, report)
+
+
+def _ready(kube: Kube, props: Props, report: Reporter) -> None:
+    """Wait until the Node is Ready in the present boot: after a reinstall the old Node is still there, and Ready."""
+    deadline, node = Deadline(pace.limit(READY_S)), props["node"]
+
+    def in_this_boot() -> bool | None:
+        view = kube.wait_ready(node, deadline, report.progress)
+        return True if view.boot_id == _boot_id(props, default=view.boot_id) else None
+
+    deadline.poll(in_this_boot, f"{node}: Ready since its last boot", pace.interval(2))
+
+
+def _boot_id(props: Props, default: str) -> str:
+    """The machine's own word; one that does not answer now is no reason to wait."""
+    try:
+        with Talos.secure(props["address"], admin(props["os_ca"])) as talos:
+            return talos.boot_id(timeout_s=pace.limit(10))
+    except HomelabError:
+        return default
 
 
 def _registered(kube: Kube, props: Props, report: Reporter) -> None:

@@ -176,8 +176,9 @@ def _change(props: Props, wished: str, cert: ClientCert, report: Reporter) -> No
             _apply(props, wished, ApplyMode.STAGED, cert)
             report.warn(f"{props['node']}: config staged; it becomes active with the next reboot")
         else:
+            before = _boot_id(props, cert)
             _apply(props, wished, ApplyMode.REBOOT, cert)
-            _back_after_reboot(props, cert, report)
+            _back_after_reboot(props, cert, before, report)
 
 
 def _one_at_a_time(props: Props, report: Reporter) -> AbstractContextManager[None]:
@@ -194,16 +195,27 @@ def _apply(props: Props, wished: str, mode: ApplyMode, cert: ClientCert) -> None
         talos.apply_configuration(wished, mode, timeout_s=pace.limit(60))
 
 
-def _back_after_reboot(props: Props, cert: ClientCert, report: Reporter) -> None:
+def _boot_id(props: Props, cert: ClientCert) -> str:
+    with Talos.secure(props["address"], cert) as talos:
+        return talos.boot_id(timeout_s=pace.limit(10))
+
+
+def _back_after_reboot(props: Props, cert: ClientCert, before: str, report: Reporter) -> None:
     report.progress("rebooting")
-    Deadline(pace.limit(60)).poll(
-        lambda: (probe(props["address"], cert, timeout_s=2) is not Mode.OURS) or None, "reboot", pace.interval(1)
-    )
     deadline = Deadline(pace.limit(CONFIGURED_S))
-    what = f"{props['node']} ({props['address']}): coming back after its reboot"
-    deadline.poll(lambda: _has_config(props, cert), what, pace.interval(2))
+    what = f"{props['node']} ({props['address']}): ready after its reboot"
+    deadline.poll(lambda: _runs_again(props, cert, before), what, pace.interval(2))
     if props["spec"]["role"] == "controlplane":
         deadline.poll(lambda: _is_member(props, cert), f"{what}, etcd", pace.interval(2))
+
+
+def _runs_again(props: Props, cert: ClientCert, before: str) -> bool | None:
+    try:
+        with Talos.secure(props["address"], cert) as talos:
+            ready = talos.boot_id(timeout_s=5) != before and talos.machine_stage(timeout_s=5).ready
+    except HomelabError:
+        return None
+    return ready or None
 
 
 def _is_member(props: Props, cert: ClientCert) -> bool | None:
