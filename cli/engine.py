@@ -64,7 +64,7 @@ class Engine:
         """
         found = shutil.which("pulumi", path=self.environment.get("PATH"))
         if found is None:
-            raise UserError("the Pulumi engine is not installed; `make up` builds it (or `python -m tools`)")
+            raise UserError("the Pulumi engine is not installed; `make up` installs it")
         return found
 
     def select(self) -> None:

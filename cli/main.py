@@ -65,7 +65,10 @@ def up(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
 
 @app.command(context_settings=THROUGH)
 def preview(ctx: typer.Context, stack: StackName = "twin") -> None:
-    """Show what `up` would do. It changes nothing, and needs no lab that answers."""
+    """Show what `up` would do. It changes nothing, and needs no lab that answers.
+
+    What follows `--` goes to `pulumi preview`, such as `--diff` or `--expect-no-changes`.
+    """
     chosen = stacks.find(stack)
     engine = Engine(chosen)
     engine.select()
@@ -74,7 +77,10 @@ def preview(ctx: typer.Context, stack: StackName = "twin") -> None:
 
 @app.command(context_settings=THROUGH)
 def refresh(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
-    """Look at the lab and note what has drifted; the next `up` repairs it. It changes no device."""
+    """Look at the lab and note what has drifted; the next `up` repairs it. It changes no device.
+
+    What follows `--` goes to `pulumi refresh`.
+    """
     chosen = stacks.find(stack)
     answer = _answer(chosen, yes=yes)
     _run(_prepared(chosen), "refresh", *answer, *ctx.args)
@@ -84,7 +90,8 @@ def refresh(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> 
 def destroy(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
     """End the cluster: every node is reset and powered off. It asks first.
 
-    What the cluster stored is lost. Boot images stay on the disks, and nothing outside the settings is touched.
+    What the cluster stored is lost. Boot images stay on the disks, and nothing outside the settings is touched. It
+    works with every API down.
     """
     chosen = stacks.find(stack)
     words.confirm(f"End cluster and data of stack {chosen.name} ({words.lab_kind(chosen)})?", yes=yes)
@@ -176,7 +183,10 @@ def down(stack: StackName = "twin", yes: Yes = False) -> None:
 
 @app.command(context_settings=THROUGH)
 def bench(ctx: typer.Context) -> None:
-    """Measure, on twins of its own; prints a table and writes `bench/results.json`. It never touches a real lab."""
+    """Measure, on twins of its own; prints a table and writes `bench/results.json`. It never touches a real lab.
+
+    All of it takes about an hour. What follows `--` chooses: `--quick` for minutes, `--only NAME`, `--help` for more.
+    """
     raise typer.Exit(subprocess.call([sys.executable, "-m", "bench", *ctx.args], cwd=stacks.ROOT))
 
 
