@@ -215,6 +215,8 @@ def _answer(stack: Stack, *, yes: bool) -> tuple[str, ...]:
 
 
 def _run(engine: Engine, verb: str, *arguments: str) -> None:
+    if any(argument.startswith(("-v", "--verbose")) for argument in arguments):
+        words.say("Pulumi's debug log prints secrets in plain: don't share it")
     code = engine.run(verb, *arguments)
     if code:
         if verb != "preview":
