@@ -42,7 +42,7 @@ doctor: tools-up ## look for what is missing or wrong on this machine
 down: tools-up ## end the simulated lab: processes, disks and recorded state
 	@$(BIN)/homelab down $(LAB) $(SURE)
 
-bench: tools-up ## measure the simulated lab
+bench: tools-test ## measure the simulated lab
 	@$(BIN)/homelab bench $(TO_PULUMI)
 
 test: tools-test ## all tests but the minutes-long ones

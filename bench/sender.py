@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -31,11 +30,11 @@ def main() -> None:
 def _flashed(url: str, image: Image) -> dict[str, object]:
     with Bmc.connect(Endpoint(url, "root", "turing")) as bmc:
         bmc.power()
-        idle = _resident_mib()
+        idle = _memory_mib("VmRSS")
         began = time.monotonic()
         done = flash(bmc, 1, image, dict, Deadline(600), booted=lambda _: "not looked at")
         seconds = time.monotonic() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = _memory_mib("VmHWM")
     return {
         "seconds": seconds,
         "sha256": done.sha256_raw,
@@ -45,11 +44,12 @@ def _flashed(url: str, image: Image) -> dict[str, object]:
     }
 
 
-def _resident_mib() -> float:
+def _memory_mib(kind: str) -> float:
+    """The memory held now (VmRSS) or at most (VmHWM); getrusage would count what the parent held when it forked."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("no VmRSS in /proc/self/status")
+    raise RuntimeError(f"no {kind} in /proc/self/status")
 
 
 if __name__ == "__main__":
