@@ -81,18 +81,30 @@ def stop(state: Path) -> str:
     if record is None:
         return f"no twin runs on {state}"
     pid = int(record["pid"])
+    if _is_twin(pid):
+        _end(pid, state)
+    (state / "twin.json").unlink(missing_ok=True)
+    return f"twin down (pid {pid})"
+
+
+def _end(pid: int, state: Path) -> None:
     try:
         ask(state, {"command": "down"})
     except NotRunning:
-        if _is_twin(pid):
-            os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
     ends = time.monotonic() + _STOP_S
-    while _is_twin(pid) and time.monotonic() < ends:
+    while not _ended(pid) and time.monotonic() < ends:
         time.sleep(0.02)
-    if _is_twin(pid):
+    if not _ended(pid):
         os.kill(pid, signal.SIGKILL)
-    (state / "twin.json").unlink(missing_ok=True)
-    return f"twin down (pid {pid})"
+
+
+def _ended(pid: int) -> bool:
+    """Whether a process is gone, but for a zombie that its parent has not asked about."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def _record(state: Path) -> dict[str, Any] | None:
@@ -105,11 +117,10 @@ def _record(state: Path) -> dict[str, Any] | None:
 def _is_twin(pid: int) -> bool:
     """Whether this process is alive and a twin, and not another one that got the same id."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] != "Z" and b"twin" in command
+    return not _ended(pid) and b"twin" in command
 
 
 def _said(log: Path, start: int) -> str:
