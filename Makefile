@@ -2,6 +2,7 @@
 STACK ?= twin
 ARGS ?=
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
 LAB := --stack $(STACK)
 SURE := $(if $(filter 1 yes true,$(YES)),--yes)
@@ -46,10 +47,10 @@ bench: tools-test ## measure the simulated lab
 	@$(BIN)/homelab bench $(TO_PULUMI)
 
 test: tools-test ## all tests but the minutes-long ones
-	@$(BIN)/pytest -m "not slow" $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
 test-full: tools-test ## all tests
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: tools-test ## style, types and locks
 	@$(BIN)/ruff check .
