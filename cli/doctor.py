@@ -154,6 +154,7 @@ def _node(node: Node, lab: Lab) -> Check:
         "foreign": f"another cluster's, or its talosconfig is missing in {lab.stack.folder}: put it there, or wipe "
         f"the node with that cluster's own: talosctl reset -n {node.address} --graceful=false --reboot "
         "--system-labels-to-wipe STATE --system-labels-to-wipe EPHEMERAL",
+        "configured": f"put its cluster's talosconfig to {lab.stack.folder / 'talosconfig'}, then {up}",
         "maintenance": up,
     }
     fix = fixes.get(seen, f"{up}; if it stays so, switch it off and on at its board")
