@@ -19,6 +19,8 @@ from cli.stacks import Stack
 from providers.errors import HomelabError, RefusedError, UserError
 
 THROUGH = {"allow_extra_args": True}
+# The engine's own limit follows the cores of this machine; what is waited for here are devices.
+WIDE = "--parallel=512"
 
 
 class Homelab(TyperGroup):
@@ -57,7 +59,7 @@ def up(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
     chosen = stacks.find(stack)
     answer = _answer(chosen, yes=yes)
     engine = _prepared(chosen)
-    _run(engine, "up", "--suppress-outputs", *answer, *ctx.args)
+    _run(engine, "up", "--suppress-outputs", WIDE, *answer, *ctx.args)
     for path in credentials.leave(chosen, engine.outputs()):
         words.say(f"wrote {path.relative_to(chosen.root)}")
     words.show(observe.observe(observe.open_lab(chosen)))
@@ -83,7 +85,7 @@ def refresh(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> 
     """
     chosen = stacks.find(stack)
     answer = _answer(chosen, yes=yes)
-    _run(_prepared(chosen), "refresh", *answer, *ctx.args)
+    _run(_prepared(chosen), "refresh", WIDE, *answer, *ctx.args)
 
 
 @app.command(context_settings=THROUGH)
@@ -96,7 +98,7 @@ def destroy(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> 
     chosen = stacks.find(stack)
     words.confirm(f"End cluster and data of stack {chosen.name} ({words.lab_kind(chosen)})?", yes=yes)
     engine = _prepared(chosen)
-    _run(engine, "destroy", "--yes", "--suppress-outputs", *ctx.args)
+    _run(engine, "destroy", "--yes", "--suppress-outputs", WIDE, *ctx.args)
     if not engine.resources():
         credentials.forget(chosen)
 

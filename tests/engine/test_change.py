@@ -10,6 +10,8 @@ from providers.deadline import Deadline
 from providers.kubernetes.client import Kube
 from providers.talos.client import ApplyMode, Talos
 from providers.talos.identity import stored_certificate
+from providers.turingpi.client import Bmc, Endpoint
+from tests.engine.gap import ApiGap
 from tests.engine.sandbox import Sandbox
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -40,7 +42,6 @@ def boots(lab: Sandbox) -> int:
 
 
 def test_drift_in_power_config_and_membership_is_seen_and_repaired(lab: Sandbox) -> None:
-    module = lab.events("flash_done")[-1]["node"]  # the worker is flashed last
     with talos(lab, WORKER) as node:
         config = node.machine_config()
         by_hand = config.replace("sysctls:", "sysctls:\n    net.ipv4.ip_forward: '1'", 1)
@@ -54,8 +55,10 @@ def test_drift_in_power_config_and_membership_is_seen_and_repaired(lab: Sandbox)
         assert "net.ipv4.ip_forward" not in node.machine_config()
     lab.preview_unchanged().ok()
 
-    lab.twin("fault", "power-cut", "--node", module)
+    with Bmc.connect(Endpoint(f"https://{lab.prefix}.60:8443", password="opens-this-board")) as board:
+        board.set_power({4: False})
     seen = lab.run("refresh", "--yes").ok().output
+    assert re.search(r"~ +1 updated", seen), seen[-3000:]
     lab.up().ok()
     assert all(node["ready"] is True for node in lab.status()["nodes"])
 
@@ -95,6 +98,21 @@ def test_the_reboot_comes_when_it_is_allowed(lab: Sandbox) -> None:
     lab.up().ok()
     assert boots(lab) == before + 1
     assert all(node["ready"] is True for node in lab.status()["nodes"])
+
+
+def test_control_planes_reboot_one_at_a_time(lab: Sandbox) -> None:
+    """A change for the whole cluster: each control plane is back in etcd before the next one goes."""
+    before = len(lab.events())
+    lab.edit(
+        lab.settings, "  homelab:cluster:\n", f"  homelab:cluster:\n{OTHER_REBOOT_PATCH.replace('      p', '    p')}"
+    )
+    with ApiGap((lab.folder / ".homelab" / "kubeconfig").read_text(encoding="utf-8")) as gap:
+        lab.up().ok()
+    print(f"longest API gap while all control planes rebooted: {gap.longest_s:.2f} s")
+    leading = {event["node"] for event in lab.events("etcd_started")}
+    seen = [e for e in lab.events()[before:] if e["node"] in leading and e["kind"] in ("boot_started", "api_ready")]
+    assert [event["kind"] for event in seen] == ["boot_started", "api_ready"] * 3
+    assert len({event["node"] for event in seen}) == 3
 
 
 def test_disabled_keeps_a_node_out_and_off(lab: Sandbox) -> None:
