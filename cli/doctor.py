@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cli import locks, observe, twin
-from cli.engine import Engine
+from cli.engine import PASSPHRASE, Engine
 from cli.observe import Lab
 from cli.stacks import Stack
 from providers.errors import AuthError, HomelabError
@@ -85,7 +85,7 @@ def _engine(stack: Stack) -> Iterator[Check]:
 
 
 def _passphrase(engine: Engine) -> Check:
-    given = [key for key in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE") if key in engine.environment]
+    given = [key for key in PASSPHRASE if key in engine.environment]
     where = engine.stack.local / "passphrase"
     fix = f"put the passphrase of the stack's secrets into {where} (chmod 600), or export PULUMI_CONFIG_PASSPHRASE"
     return Check("passphrase", bool(given), given[0] if given else "not given", fix)

@@ -20,6 +20,8 @@ from tools import paths
 
 QUERY_S = 120.0
 DYING_S = 3.0
+PASSPHRASE = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+PUT_IT = "put the passphrase of the stack's secrets into .homelab/passphrase (chmod 600)"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,18 @@ class Engine:
         if found is None:
             raise UserError("the Pulumi engine is not installed; `make up` installs it")
         return found
+
+    def require_passphrase(self) -> None:
+        """Stop before pulumi does, which does not say where the passphrase goes.
+
+        Raises:
+            UserError: the stack's secrets need one, and none is given.
+        """
+        given = any(key in self.environment for key in PASSPHRASE)
+        kept_elsewhere = locks.backend_folder(self.environment) is None
+        other_provider = "secretsprovider:" in self.stack.settings_file.read_text(encoding="utf-8")
+        if not (given or kept_elsewhere or other_provider):
+            raise UserError(f"stack {self.stack.name}: no passphrase is given; {PUT_IT}")
 
     def select(self) -> None:
         """Make the stack exist and be the current one; a lock that nobody holds any more is released, with a word."""
@@ -184,5 +198,4 @@ def _reason(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
     reason = (errors or lines or ["it gave no reason"])[0]
-    hint = "; put the passphrase of the stack's secrets into .homelab/passphrase (chmod 600)"
-    return reason + (hint if "passphrase" in reason else "")
+    return reason + (f"; {PUT_IT}" if "passphrase" in reason else "")

@@ -73,6 +73,7 @@ def preview(ctx: typer.Context, stack: StackName = "twin") -> None:
     """
     chosen = stacks.find(stack)
     engine = Engine(chosen)
+    engine.require_passphrase()
     engine.select()
     _run(engine, "preview", *ctx.args)
 
@@ -136,6 +137,7 @@ def secret(
 ) -> None:
     """Store a password in the settings file, encrypted. It asks for it, or reads it from standard input."""
     engine = Engine(stacks.find(stack))
+    engine.require_passphrase()
     value = getpass.getpass(f"{path}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not value:
         raise UserError(f"{path}: an empty secret is none; nothing was stored")
@@ -195,6 +197,7 @@ def bench(ctx: typer.Context) -> None:
 def _prepared(stack: Stack) -> Engine:
     """The stack's engine, its twin running if it has one, and nobody else's run in the way."""
     engine = Engine(stack)
+    engine.require_passphrase()
     engine.release_lock()
     if stack.is_twin:
         words.say(f"twin {stack.lab}: starting, unless it runs")

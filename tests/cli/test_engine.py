@@ -167,3 +167,21 @@ def test_an_interrupt_is_pulumis_to_end(tmp_path: Path) -> None:
         os.killpg(run.pid, signal.SIGINT)  # what a terminal does
         assert run.stdout.read() == b"ended well\n"
     assert run.returncode == 7
+
+
+def test_a_missing_passphrase_is_told_with_the_place_where_it_goes(engine: Engine) -> None:
+    engine.stack.settings_file.write_text("config: {}\n")
+    with pytest.raises(UserError, match=r"no passphrase is given; put .* into \.homelab/passphrase"):
+        engine.require_passphrase()
+
+
+@pytest.mark.parametrize("given", ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])
+def test_a_passphrase_may_be_a_word_or_a_file(engine: Engine, given: str) -> None:
+    engine.stack.settings_file.write_text("config: {}\n")
+    engine.environment[given] = "x"
+    engine.require_passphrase()
+
+
+def test_a_stack_with_another_provider_of_secrets_needs_no_passphrase(engine: Engine) -> None:
+    engine.stack.settings_file.write_text("secretsprovider: gcpkms://key\nconfig: {}\n")
+    engine.require_passphrase()
