@@ -114,7 +114,7 @@ def _leaves_by_itself(node: str, address: str, cert: ClientCert, report: Reporte
             _patiently(lambda: talos.etcd_forfeit_leadership(timeout_s=pace.limit(30)), f"{node}: handing over etcd")
             _patiently(lambda: talos.etcd_leave(timeout_s=pace.limit(60)), f"{node}: leaving etcd")
     except HomelabError as error:
-        report.info(f"{node} could not leave etcd by itself ({error}); a peer removes it")
+        report.progress(f"did not leave etcd by itself ({error})")
         return False
     return True
 
@@ -129,6 +129,7 @@ def _removed_by_a_peer(node: str, member: EtcdMember, etcd: Etcd | None, cert: C
         with Talos.secure(etcd.peer, cert) as talos:
             remove = lambda: talos.etcd_remove_member(member.id, timeout_s=pace.limit(60))  # noqa: E731
             _patiently(remove, f"{node}: removing it from etcd")
+        report.info(f"removed from etcd by a peer, as member {member.id:x}")
     except UnreachableError as error:
         raise UnreachableError(
             f"{node}: still a member of etcd, so it was neither wiped nor powered off: its peer could not remove it "

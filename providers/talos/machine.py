@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 from providers import locks, pace
 from providers.deadline import Deadline
@@ -49,15 +50,26 @@ def settle(props: Props, report: Reporter) -> None:
         _change(props, wished, cert, report)
 
 
-def effect(olds: Props, news: Props) -> str:
-    """What applying the change will do to the running node, in words; "" when nobody would notice."""
+@dataclass(frozen=True)
+class Effect:
+    """What a change does to a running node, in words, and whether it wants a reboot."""
+
+    words: str
+    reboots: bool = False
+
+
+def effect(olds: Props, news: Props) -> Effect:
+    """What applying the change will do to the running node."""
     changes = plan.compare(_render(olds, _bundle(olds)), _render(news, _bundle(news)))
     if not changes.reboot:
-        return ""
+        return Effect(
+            f"changes {', '.join(changes.live)} while it runs" if changes.live else "its config stays as it is"
+        )
     what = ", ".join(changes.reboot)
     if news["allow_reboot"]:
-        return f"reboots for {what}"
-    return f"needs a reboot for {what}: staged, and active after its next reboot (cluster.talos.allow_reboot is off)"
+        return Effect(f"reboots for {what}", reboots=True)
+    staged = "staged, and active after its next reboot (cluster.talos.allow_reboot is off)"
+    return Effect(f"needs a reboot for {what}: {staged}", reboots=True)
 
 
 def drift(props: Props, report: Reporter) -> str:

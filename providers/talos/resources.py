@@ -57,8 +57,8 @@ class MachineProvider(Provider):
         changed = changed_keys(olds, news, self.inputs)
         if changed and is_known(news) and olds.get("spec"):
             effect = machine.effect(olds, news)
-            if effect:
-                Reporter().warn(f"{news['node']}: {effect}")
+            report = Reporter()
+            (report.warn if effect.reboots else report.info)(f"{news['node']}: {effect.words}")
         return DiffResult(changes=bool(changed) or bool(olds.get("drift")))
 
     def create(self, props: Props) -> CreateResult:

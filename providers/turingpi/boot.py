@@ -14,6 +14,11 @@ _KERNEL = re.compile(r"[^\r\n]*(?:Starting kernel|Booting Linux|Linux version|Bo
 _OVERLAP = 256
 
 
+def speaks_a_kernel(text: str) -> bool:
+    """Whether a console's text has words of a kernel in it, and not only a loader's."""
+    return _KERNEL.search(text) is not None
+
+
 class Console:
     """What a module says from now on. Make one before its power goes on.
 

@@ -17,6 +17,7 @@ from providers.errors import DeadlineError, ForeignNodeError, RefusedError
 from providers.talos.client import Mode, Talos, probe
 from providers.talos.pki import ClientCert
 from providers.turingpi.answers import State
+from providers.turingpi.boot import speaks_a_kernel
 from providers.turingpi.client import Bmc
 
 LOOK_S = 20.0  # a module with anything bootable speaks on its UART within seconds
@@ -92,8 +93,17 @@ def foreign(node: str, address: str) -> ForeignNodeError:
     )
 
 
-def look(bmc: Bmc, module: Module, cert: ClientCert, say: Callable[[str], None]) -> Evidence:
+def look(
+    bmc: Bmc, module: Module, cert: ClientCert, say: Callable[[str], None], *, interrupted: bool = False
+) -> Evidence:
     """Find out what is on a module, powering it on when it is off.
+
+    Args:
+        bmc: its board.
+        module: which one, and what it should carry.
+        cert: a client certificate of this cluster.
+        say: told what is waited for.
+        interrupted: a flash of it was killed here; then a console without a kernel's words is answer enough.
 
     Raises:
         HomelabError: the board does not answer.
@@ -108,6 +118,8 @@ def look(bmc: Bmc, module: Module, cert: ClientCert, say: Callable[[str], None])
     speaks = _speaks(bmc, module.slot)
     if not speaks:
         return _answer(module, cert) or Evidence.BLANK
+    if interrupted and not _kernel_starts(bmc, module.slot):
+        return _answer(module, cert) or Evidence.BOOTS
     say("something boots; waiting for its API")
     try:
         return Deadline(pace.limit(BOOT_S)).poll(lambda: _answer(module, cert), module.node, pace.interval(3))
@@ -140,6 +152,16 @@ def _speaks(bmc: Bmc, slot: int) -> bool:
     deadline = Deadline(pace.interval(LOOK_S))
     try:
         deadline.poll(lambda: bmc.uart(slot).strip() or None, f"slot {slot}", pace.interval(2))
+    except DeadlineError:
+        return False
+    return True
+
+
+def _kernel_starts(bmc: Bmc, slot: int) -> bool:
+    """Whether a kernel's words are on the UART, old ones too: what may be whole is not written again."""
+    deadline = Deadline(pace.interval(LOOK_S))
+    try:
+        deadline.poll(lambda: speaks_a_kernel(bmc.uart(slot)) or None, f"slot {slot}", pace.interval(2))
     except DeadlineError:
         return False
     return True

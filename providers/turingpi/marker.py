@@ -24,6 +24,11 @@ def interrupted(board: str, slot: int) -> bool:
     return _path(board, slot).exists()
 
 
+def forget(board: str, slot: int) -> None:
+    """The disk was seen to be whole after all."""
+    _path(board, slot).unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def writing(board: str, slot: int) -> Iterator[None]:
     """Leave the note while the body runs, and after it unless it succeeded."""

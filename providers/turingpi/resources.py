@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from providers.dynamic import Props, Provider, is_known, lazily, packed
+from providers.dynamic import Props, Provider, changed_keys, is_known, lazily, packed
 from providers.engine import Reporter
 from providers.errors import HomelabError
 
@@ -35,6 +35,14 @@ class FlashProvider(Provider):
                 ("generation", f"nodes.{node}.generation: {new} is less than the {old} installs it had; it only grows")
             ]
         return []
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Say in the preview that a disk will be erased."""
+        if is_known(news.get("generation")) and int(news["generation"]) > int(olds.get("generation", 0)):
+            Reporter().warn(
+                f"{news['node']}: REINSTALLED: it leaves the cluster, and its whole disk is erased and written"
+            )
+        return DiffResult(changes=bool(changed_keys(olds, news, self.inputs)))
 
     def create(self, props: Props) -> CreateResult:
         """Adopt the module when it already carries the image, else write it."""

@@ -34,9 +34,10 @@ def ensure_image(props: Props, *, reinstall: bool) -> Props:
         else:
             with _board_lock(props, f"looking at {module.node}", report, BOARD_LOCK_LIMIT_S):
                 pass  # another run's flash would block every answer of the board
-            evidence = look(bmc, module, cert, report.progress)
             killed = marker.interrupted(bmc.name, module.slot)
+            evidence = look(bmc, module, cert, report.progress, interrupted=killed)
             if decide(module, evidence, generation=int(props["generation"]), interrupted=killed) is Decision.ADOPT:
+                marker.forget(bmc.name, module.slot)
                 report.info(f"adopted: it {evidence.value}")
                 return {"raw_sha256": ""}
         image = _image(props, report)
@@ -67,7 +68,7 @@ def power_on(props: Props) -> None:
 
 def _switch_on(props: Props, report: Reporter) -> None:
     try:
-        with _board_lock(props, f"powering {props['node']} on", report, 0), _connect(props) as bmc:
+        with locks.held(_lock(props), f"powering {props['node']} on", Deadline(0)), _connect(props) as bmc:
             if not bmc.power().get(int(props["slot"]), False):
                 bmc.set_power({int(props["slot"]): True})
     except HomelabError:
@@ -97,8 +98,12 @@ def _module(props: Props) -> Module:
 
 @contextmanager
 def _board_lock(props: Props, what: str, report: Reporter, limit_s: float) -> Iterator[None]:
-    with locks.held(f"board {props['board']}", what, Deadline(limit_s), report.progress):
+    with locks.held(_lock(props), what, Deadline(limit_s), report.progress):
         yield
+
+
+def _lock(props: Props) -> str:
+    return f"board {props['board']}"
 
 
 def _image(props: Props, report: Reporter) -> Image:

@@ -72,7 +72,7 @@ def test_a_live_change_reboots_nobody(lab: Sandbox) -> None:
     lab.up().ok()
     before = boots(lab)
     settings_of(lab, WORKER, LIVE_PATCH)
-    lab.run("preview", "--", "--diff").ok()
+    assert f"{WORKER}: changes machine.sysctls" in lab.run("preview").ok().output
     done = lab.up().ok().output
     assert "config changed without a reboot" in done
     assert boots(lab) == before
@@ -131,6 +131,7 @@ def test_a_grown_generation_reinstalls_that_node_once(lab: Sandbox) -> None:
     text = (lab.folder / lab.settings).read_text(encoding="utf-8")
     head, tail = text.split(f"    {WORKER}:\n")
     lab.write(lab.settings, f"{head}    {WORKER}:\n{tail.replace('generation: 1', 'generation: 2', 1)}")
+    assert f"{WORKER}: REINSTALLED" in lab.run("preview").ok().output
     lab.up().ok()
     grown = lab.count("flash_done") - before
     assert sum(grown.values()) == 1
