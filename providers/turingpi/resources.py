@@ -38,7 +38,7 @@ class FlashProvider(Provider):
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Say in the preview that a disk will be erased."""
-        if is_known(news.get("generation")) and int(news["generation"]) > int(olds.get("generation", 0)):
+        if "generation" in changed_keys(olds, news, ("generation",)) and is_known(news["generation"]):
             Reporter().warn(
                 f"{news['node']}: REINSTALLED: it leaves the cluster, and its whole disk is erased and written"
             )
