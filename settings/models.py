@@ -45,11 +45,6 @@ class Cni(StrEnum):
     CILIUM = "cilium"
     NONE = "none"
 
-    @property
-    def talos_name(self) -> str:
-        """What Talos is told: Cilium is no choice of Talos' own, so it installs none."""
-        return "flannel" if self is Cni.FLANNEL else "none"
-
 
 class Role(StrEnum):
     """What a node does in the cluster."""

@@ -38,11 +38,12 @@ class FlashProvider(Provider):
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Say in the preview that a disk will be erased."""
-        if "generation" in changed_keys(olds, news, ("generation",)) and is_known(news["generation"]):
+        changed = changed_keys(olds, news, self.inputs)
+        if "generation" in changed and is_known(news["generation"]):
             Reporter().warn(
                 f"{news['node']}: REINSTALLED: it leaves the cluster, and its whole disk is erased and written"
             )
-        return DiffResult(changes=bool(changed_keys(olds, news, self.inputs)))
+        return DiffResult(changes=bool(changed))
 
     def create(self, props: Props) -> CreateResult:
         """Adopt the module when it already carries the image, else write it."""
