@@ -30,6 +30,7 @@ class Resource:
 
     urn: str
     type: str
+    parent: str = ""
 
     @property
     def name(self) -> str:
@@ -39,8 +40,17 @@ class Resource:
     @property
     def is_node(self) -> bool:
         """Whether it is one of the lab's node components, not a Kubernetes Node."""
+        return self._component == "Node"
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a part of the platform, which can be taken out by itself."""
+        return self._component not in ("", "Node", "ControlPlane")
+
+    @property
+    def _component(self) -> str:
         parts = self.type.split(":")
-        return parts[0] == locks.PROJECT and parts[-1] == "Node"
+        return parts[-1] if parts[0] == locks.PROJECT else ""
 
 
 class Engine:
@@ -128,7 +138,9 @@ class Engine:
     def resources(self) -> list[Resource]:
         """What the stack's state holds."""
         deployment = self._document("stack", "export", "--stack", self.stack.name).get("deployment") or {}
-        return [Resource(item["urn"], item["type"]) for item in deployment.get("resources") or ()]
+        return [
+            Resource(item["urn"], item["type"], item.get("parent", "")) for item in deployment.get("resources") or ()
+        ]
 
     def remove(self) -> None:
         """Forget the stack, its state and history, whatever it still lists; its settings file stays."""

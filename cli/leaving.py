@@ -1,8 +1,8 @@
-"""Before one node leaves: is it there, may it leave, and what will happen. Nothing is touched here."""
+"""Before a node or a part leaves: is it there, may it leave, and what will happen. Nothing is touched here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cli.engine import Resource
@@ -15,10 +15,11 @@ from providers.talos.quorum import verdict
 
 @dataclass(frozen=True)
 class Leaving:
-    """A node that is about to leave, and everything that leaves with it."""
+    """A node or a part of the platform that is about to leave, and everything that leaves with it."""
 
     name: str
     parts: tuple[Resource, ...]
+    is_node: bool = True
 
     @property
     def target(self) -> str:
@@ -27,15 +28,24 @@ class Leaving:
 
 
 def find(resources: Sequence[Resource], name: str) -> Leaving:
-    """The node component of that name in the stack's state.
+    """The node, or the part of the platform, of that name in the stack's state.
 
     Raises:
         UserError: there is none.
     """
-    known = sorted(resource.name for resource in resources if resource.is_node)
-    if name not in known:
-        raise UserError(f"no node {name!r} in this stack; {suggestion(name, known)}")
-    return Leaving(name, tuple(r for r in resources if r.name == name or r.name.startswith(f"{name}-")))
+    found = {resource.name: resource for resource in resources if resource.is_node or resource.is_part}
+    if name not in found:
+        raise UserError(f"no node or part {name!r} in this stack; {suggestion(name, sorted(found))}")
+    return Leaving(name, tuple(_under(resources, found[name])), found[name].is_node)
+
+
+def _under(resources: Sequence[Resource], root: Resource) -> Iterator[Resource]:
+    """The resource and all below it. State lists a parent before its children."""
+    inside = {root.urn}
+    for resource in resources:
+        if resource.urn == root.urn or resource.parent in inside:
+            inside.add(resource.urn)
+            yield resource
 
 
 def refuse_harm(lab: Lab, name: str) -> None:
@@ -67,6 +77,10 @@ def refuse_harm(lab: Lab, name: str) -> None:
 
 def story(lab: Lab, leaving: Leaving) -> list[str]:
     """What will happen, step by step."""
+    return _node_story(lab, leaving) if leaving.is_node else _part_story(leaving)
+
+
+def _node_story(lab: Lab, leaving: Leaving) -> list[str]:
     node = lab.settings.nodes.get(leaving.name)
     control_plane = node is not None and node.is_control_plane
     steps = [
@@ -75,5 +89,17 @@ def story(lab: Lab, leaving: Leaving) -> list[str]:
         "its Node object is deleted",
         "its disk's STATE and EPHEMERAL partitions are wiped; what pods kept on it is lost",
         "it is powered off",
+    ]
+    return [step for step in steps if step]
+
+
+def _part_story(leaving: Leaving) -> list[str]:
+    claims = [part.name for part in leaving.parts if part.type.endswith(":PersistentVolumeClaim")]
+    objects = sum(1 for part in leaving.parts if part.type.startswith("kubernetes:") and "helm.sh" not in part.type)
+    steps = [
+        f"its {objects} Kubernetes objects are deleted",
+        f"its volume claims are deleted, and what they hold goes the way of their storage class: {', '.join(claims)}"
+        if claims
+        else "",
     ]
     return [step for step in steps if step]

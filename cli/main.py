@@ -107,25 +107,27 @@ def destroy(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> 
 @app.command("destroy-target", context_settings=THROUGH)
 def destroy_target(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The node, as the settings call it.")],
+    name: Annotated[str, typer.Argument(help="The node, or the part of the platform, as the settings call it.")],
     stack: StackName = "twin",
     yes: Yes = False,
 ) -> None:
     """Take one node out: drain, leave etcd, reset, power off. It asks first; the next `up` brings it back.
 
     A dead node can leave too. It never touches another node, and refuses when etcd would lose its quorum. To keep
-    the node out, set `disabled: true` in its settings.
+    the node out, set `disabled: true` in its settings. A part of the platform, such as `traefik`, leaves the same way:
+    its objects are deleted, and nothing else is.
     """
     chosen = stacks.find(stack)
     engine = _prepared(chosen)
-    node = leaving.find(engine.resources(), name)
+    found = leaving.find(engine.resources(), name)
     lab = observe.open_lab(chosen)
-    leaving.refuse_harm(lab, name)
+    if found.is_node:
+        leaving.refuse_harm(lab, name)
     words.say(f"{name} leaves {chosen.name}, and nothing else does:")
-    for step in leaving.story(lab, node):
+    for step in leaving.story(lab, found):
         words.say(f"  - {step}")
     words.confirm(f"Take {name} out ({words.lab_kind(chosen)})?", yes=yes)
-    targeted = ("--target", node.target, "--target-dependents")
+    targeted = ("--target", found.target, "--target-dependents")
     _run(engine, "destroy", "--yes", "--suppress-outputs", *targeted, *ctx.args)
     words.show(observe.observe(lab))
 

@@ -12,13 +12,23 @@ from providers.errors import RefusedError, UserError
 from tests.cli.lab import lab
 
 BASE = "urn:pulumi:twin::homelab::"
+FLASH = "homelab:Node$pulumi-python:dynamic/turingpi:Flash"
+CHART = "homelab:Traefik$kubernetes:helm.sh/v4:Chart"
 PARTS = [
-    *(("homelab:components:Node", name) for name in ("node3", "node30")),
-    ("homelab:components:Node$pulumi-python:dynamic/turingpi:Flash", "node3-flash"),
-    ("homelab:components:Node$pulumi-python:dynamic/turingpi:Flash", "node30-flash"),
-    ("kubernetes:core/v1:Node", "node9"),
+    *(("homelab:Node", name, "") for name in ("node3", "node30")),
+    ("homelab:ControlPlane", "control-plane", ""),
+    ("homelab:Traefik", "traefik", ""),
+    (FLASH, "node3-flash", "homelab:Node::node3"),
+    (FLASH, "node30-flash", "homelab:Node::node30"),
+    (CHART, "traefik-chart", "homelab:Traefik::traefik"),
+    (f"{CHART}$kubernetes:apps/v1:Deployment", "traefik-chart:traefik/traefik", f"{CHART}::traefik-chart"),
+    (f"{CHART}$kubernetes:core/v1:PersistentVolumeClaim", "traefik-chart:traefik/data", f"{CHART}::traefik-chart"),
+    ("kubernetes:core/v1:Node", "node9", ""),
 ]
-STATE = [Resource(f"{BASE}{kind}::{name}", kind.split("$")[-1]) for kind, name in PARTS]
+STATE = [
+    Resource(f"{BASE}{kind}::{name}", kind.split("$")[-1], f"{BASE}{parent}" if parent else "")
+    for kind, name, parent in PARTS
+]
 
 
 def test_a_node_and_its_parts_and_not_its_namesakes() -> None:
@@ -27,9 +37,21 @@ def test_a_node_and_its_parts_and_not_its_namesakes() -> None:
     assert found.target == "**::node3"
 
 
-@pytest.mark.parametrize("name", ["node31", "node9", "*", "", "node3-flash", "Node3"])
+def test_a_part_of_the_platform_and_all_below_it() -> None:
+    found = leaving.find(STATE, "traefik")
+    assert [part.name.rsplit("/")[-1] for part in found.parts] == ["traefik", "traefik-chart", "traefik", "data"]
+    assert not found.is_node
+
+
+def test_a_parts_story_counts_objects_and_names_its_volumes(tmp_path: Path) -> None:
+    told = leaving.story(lab(tmp_path), leaving.find(STATE, "traefik"))
+    assert told[0] == "its 2 Kubernetes objects are deleted"
+    assert "traefik-chart:traefik/data" in told[1]
+
+
+@pytest.mark.parametrize("name", ["control-plane", "node31", "node9", "*", "", "node3-flash", "Node3"])
 def test_what_is_no_node_is_not_aimed_at(name: str) -> None:
-    with pytest.raises(UserError, match=r"no node '.*' in this stack; (did you mean|known)"):
+    with pytest.raises(UserError, match=r"no node or part '.*' in this stack; (did you mean|known)"):
         leaving.find(STATE, name)
 
 
