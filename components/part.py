@@ -1,0 +1,159 @@
+"""What every part of the platform has in common: its place in the graph, its namespace, its chart, its password."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.helm.v4 import Chart
+from pulumi_random import RandomPassword
+
+from components.after import after
+from components.manifest import Manifest
+from components.versions import CHARTS
+from providers.charts import Library
+from providers.talos.resources import Cluster
+from settings import Settings
+
+PASSWORD_LENGTH = 24
+POD_SECURITY = tuple(f"pod-security.kubernetes.io/{mode}" for mode in ("enforce", "audit", "warn"))
+
+R = TypeVar("R", bound=pulumi.Resource)
+
+
+class Overrides(Protocol):
+    """What the settings may change of a chart."""
+
+    @property
+    def version(self) -> str | None:
+        """The chart's version, or None for the tested one."""
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Values merged over the part's own."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a part is built.
+
+    Attributes:
+        cluster: when it goes, its parts need no removal of their own.
+        provider: what talks to the cluster's API.
+        charts: where archives of charts are.
+        ready: what must exist before a part begins: the nodes' memberships, and other parts' resources. It orders, and
+            records no dependency.
+    """
+
+    lab: Settings
+    cluster: Cluster
+    provider: kubernetes.Provider
+    charts: Library
+    ready: tuple[pulumi.Resource, ...] = ()
+
+    def behind(self, *parts: Part | None) -> Site:
+        """The same site, for a part that begins when all of `parts` are there; None stands for one that is off."""
+        return replace(self, ready=(*self.ready, *(made for part in parts if part is not None for made in part.made)))
+
+
+class Part(pulumi.ComponentResource):
+    """A part of the platform, removable alone: it takes its children with it and no other part.
+
+    Its resources are made by the methods below, which name them `<part>-<suffix>`. Inside a part they may depend on
+    each other; what comes from outside goes through `Site.behind`.
+    """
+
+    def __init__(self, name: str, site: Site, overrides: Overrides | None = None) -> None:
+        super().__init__(f"homelab:{type(self).__name__}", name)
+        self.name = name
+        self.site = site
+        self.made: list[pulumi.Resource] = []
+        self._overrides = overrides
+
+    def options(self, depends_on: Sequence[pulumi.Resource] = (), **more: Any) -> pulumi.ResourceOptions:
+        """The options of every child."""
+        return pulumi.ResourceOptions(
+            parent=self,
+            provider=self.site.provider,
+            deleted_with=self.site.cluster,
+            depends_on=list(depends_on),
+            **more,
+        )
+
+    def keep(self, resource: R) -> R:
+        """Note a child that was made in another way, so that those behind this part wait for it."""
+        self.made.append(resource)
+        return resource
+
+    def namespace(self, name: str, *, privileged: bool = False) -> Manifest:
+        """The part's namespace; it is made when the site is ready, so all else of the part should depend on it.
+
+        Args:
+            name: the namespace.
+            privileged: whether pods may use the host: its network, its paths. Talos allows that nowhere by default.
+        """
+        labels = dict.fromkeys(POD_SECURITY, "privileged") if privileged else {}
+        metadata = {"name": after(name, *self.site.ready), "labels": labels}
+        return self.object("namespace", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+
+    def object(
+        self, suffix: str, manifest: Mapping[str, Any], depends_on: Sequence[pulumi.Resource] = (), **more: Any
+    ) -> Manifest:
+        """One Kubernetes object, as it stands in YAML."""
+        return self.keep(Manifest(f"{self.name}-{suffix}", manifest, self.options(depends_on, **more)))
+
+    def chart(
+        self,
+        chart: str,
+        namespace: str,
+        values: Mapping[str, Any],
+        depends_on: Sequence[pulumi.Resource] = (),
+        *,
+        main: bool = True,
+        skip_await: bool = False,
+    ) -> Chart:
+        """A chart's objects, as the release `chart` in `namespace`.
+
+        Args:
+            chart: its name in `components.versions.CHARTS`.
+            namespace: of the release.
+            values: ours; the settings' are merged over them, last.
+            depends_on: what must be there before.
+            main: whether the settings' version and values are this chart's.
+            skip_await: do not wait until its pods run.
+        """
+        overrides = self._overrides if main else None
+        return self.keep(
+            Chart(
+                f"{self.name}-chart" if main else f"{self.name}-{chart}",
+                chart=self.archive(chart, main=main),
+                name=chart,
+                namespace=after(namespace, *self.site.ready),
+                values=merged(values, overrides.values if overrides else {}),
+                skip_await=skip_await,
+                opts=self.options(depends_on),
+            )
+        )
+
+    def archive(self, chart: str, *, main: bool = True) -> str:
+        """The relative path of a chart's archive on this machine; fetched if it isn't there."""
+        source = CHARTS[chart]
+        version = self._overrides.version if main and self._overrides else None
+        return self.site.charts.archive(source.repo, chart, version or source.version)
+
+    def password(self, suffix: str = "password") -> RandomPassword:  # noqa: S107  # a name, not a password
+        """A password of letters and digits that stays the same until the part is removed.
+
+        `result` is its text, `bcrypt_hash` what a login compares with; both are Pulumi secrets.
+        """
+        options = pulumi.ResourceOptions(parent=self, deleted_with=self.site.cluster)
+        return RandomPassword(f"{self.name}-{suffix}", length=PASSWORD_LENGTH, special=False, opts=options)
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Values like Helm merges them: maps key by key, all else is replaced."""
+    both = {key for key in base if key in over and isinstance(base[key], Mapping) and isinstance(over[key], Mapping)}
+    return {**base, **over, **{key: merged(base[key], over[key]) for key in both}}

@@ -1,0 +1,48 @@
+"""Every version of the platform in one table. Renovate reads the comments (renovate.json)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ChartSource:
+    """A chart repository and the version of the chart that this program was tested with."""
+
+    repo: str
+    version: str
+
+
+CHARTS: dict[str, ChartSource] = {
+    # renovate: datasource=helm depName=cert-manager registryUrl=https://charts.jetstack.io
+    "cert-manager": ChartSource("https://charts.jetstack.io", "v1.21.1"),
+    # renovate: datasource=helm depName=cilium registryUrl=https://helm.cilium.io
+    "cilium": ChartSource("https://helm.cilium.io", "1.20.0"),
+    # renovate: datasource=helm depName=csi-driver-nfs registryUrl=https://raw.githubusercontent.com/kubernetes-csi/csi-driver-nfs/master/charts
+    "csi-driver-nfs": ChartSource(
+        "https://raw.githubusercontent.com/kubernetes-csi/csi-driver-nfs/master/charts", "4.13.4"
+    ),
+    # renovate: datasource=helm depName=headlamp registryUrl=https://kubernetes-sigs.github.io/headlamp/
+    "headlamp": ChartSource("https://kubernetes-sigs.github.io/headlamp", "0.45.0"),
+    # renovate: datasource=helm depName=kube-prometheus-stack registryUrl=https://prometheus-community.github.io/helm-charts
+    "kube-prometheus-stack": ChartSource("https://prometheus-community.github.io/helm-charts", "88.5.3"),
+    # renovate: datasource=helm depName=longhorn registryUrl=https://charts.longhorn.io
+    "longhorn": ChartSource("https://charts.longhorn.io", "1.12.1"),
+    # renovate: datasource=helm depName=metallb registryUrl=https://metallb.github.io/metallb
+    "metallb": ChartSource("https://metallb.github.io/metallb", "0.16.1"),
+    # renovate: datasource=helm depName=metrics-server registryUrl=https://kubernetes-sigs.github.io/metrics-server/
+    "metrics-server": ChartSource("https://kubernetes-sigs.github.io/metrics-server", "3.13.1"),
+    # renovate: datasource=helm depName=traefik registryUrl=https://traefik.github.io/charts
+    "traefik": ChartSource("https://traefik.github.io/charts", "41.3.0"),
+}
+"""Chart name -> where it comes from."""
+
+IMAGES: dict[str, str] = {
+    # renovate: datasource=docker depName=adguard/adguardhome
+    "adguard": "docker.io/adguard/adguardhome:v0.107.79",
+    # renovate: datasource=docker depName=jesec/flood
+    "flood": "docker.io/jesec/flood:4.16.1",
+    # renovate: datasource=docker depName=crazymax/rtorrent-rutorrent versioning=loose
+    "rtorrent": "docker.io/crazymax/rtorrent-rutorrent:5.3.7-0.16.17-r1",
+}
+"""Images of the pods that are ours, not a chart's."""
