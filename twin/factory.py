@@ -1,4 +1,4 @@
-"""The Image Factory over http: schematics in, disk images out (facts B8)."""
+"""The Image Factory over http: schematics in, disk images out (facts B8). The chart repository shares its port."""
 
 import asyncio
 import lzma
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from twin import schematic
+from twin import chartrepo, schematic
 from twin.disk import write
 from twin.image import Image, make
 from twin.lab import Lab
@@ -43,6 +43,7 @@ class Factory:
         app.router.add_get("/versions", self._versions)
         app.router.add_get("/version/{version}/{what:extensions|overlays}/official", self._official)
         app.router.add_get("/image/{id}/{version}/{file}", self._image)
+        chartrepo.add_routes(app.router)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         where = self._lab.spec.factory
