@@ -15,14 +15,15 @@ from .checks import CHECKS
 from .draft import draft
 from .hints import hints
 from .models import Settings, password_unset
-from .problems import Problem, SettingsError, Where, closest, redacted
+from .platform import PARTS
+from .problems import PLACEHOLDER, Problem, SettingsError, Where, closest, redacted
 from .shape import FILLED_IN, validated
 from .yamlfile import Document, parse
 
 PROJECT = "homelab"
 SECTIONS = ("cluster", "boards", "nodes", "platform")
 _REQUIRED = SECTIONS[:3]
-_KEPT_WHOLE = ("patches", "labels", "taints")
+_KEPT_WHOLE = ("patches", "labels", "taints", "values")
 _STACK_KEYS = ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")
 _SUBNET: Where = ("cluster", "network", "subnet")
 _ROOT = Path(__file__).parent.parent
@@ -106,8 +107,8 @@ def _settings(
     if raw is not None:
         given = {key.removeprefix(f"{PROJECT}:"): value for key, value in (decrypted or {}).items()}
         given = given if decrypted is not None else secrets.masked(raw)
-        settings, found, warnings = _judged(raw, given, passwords_needed=passwords_needed)
-        hidden = secrets.known(raw, given) - {secrets.PLACEHOLDER}
+        settings, found, warnings = _judged(raw, secrets.wrapped(raw, given), passwords_needed=passwords_needed)
+        hidden = secrets.known(raw, given) - {PLACEHOLDER}
         problems += [redacted(problem, hidden) for problem in found]
     if settings is None or problems:
         raise SettingsError(name, _ordered(_at_line(document, problem) for problem in problems))
@@ -211,10 +212,21 @@ def _filled(sections: Mapping[str, object]) -> dict[str, Any]:
     for section, value in values.items():
         named = section in ("boards", "nodes") and isinstance(value, dict)
         values[section] = {key: _named(key, item) for key, item in value.items()} if named else _pruned(value)
+    if isinstance(platform := sections.get("platform"), dict):
+        values["platform"] = _with_parts(platform)
     cluster = values.get("cluster")
     if isinstance(cluster, dict):
         values["cluster"] = {**cluster, "network": _with_subnet(cluster)}
     return values
+
+
+def _with_parts(platform: Mapping[str, Any]) -> object:
+    """A part or application with nothing after its name is on: dropping it would take it out of the cluster."""
+    parts = {name.replace("-", "_") for name in PARTS}
+    platform = {key: {} if value is None and key in parts else value for key, value in platform.items()}
+    if isinstance(named := platform.get("applications"), dict):
+        platform["applications"] = {key: {} if value is None else value for key, value in named.items()}
+    return _pruned(platform)
 
 
 def _pruned(value: object) -> object:

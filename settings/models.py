@@ -5,31 +5,18 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, StrictBool, StrictInt, model_validator
+from pydantic import PrivateAttr, SecretStr, StrictBool, StrictInt, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from . import kinds
+from . import kinds, ranges
+from .part import Part, key
+from .platform import Platform
 from .problems import Problem, SettingsError
 
 DEFAULT_DISK = "/dev/mmcblk0"
 DEFAULT_EXTENSIONS = ("siderolabs/iscsi-tools", "siderolabs/util-linux-tools")
 DEFAULT_PODS = IPv4Network("10.244.0.0/16")
 DEFAULT_SERVICES = IPv4Network("10.96.0.0/12")
-
-
-def _key(meaning: str, example: Any = None, unit: str = "", derived: str = "", **rest: Any) -> Any:
-    """A field with what the reference says of it: meaning, unit, an example for a key that has no default.
-
-    `derived` says what a key is that `load` fills in from others when the file leaves it out.
-    """
-    extra: dict[str, Any] = {key: text for key, text in (("unit", unit), ("derived", derived)) if text}
-    return Field(description=meaning, examples=None if example is None else [example], json_schema_extra=extra, **rest)
-
-
-class Part(BaseModel):
-    """A frozen piece of the settings that knows all of its keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=False)
 
 
 class Distribution(StrEnum):
@@ -42,8 +29,30 @@ class Cni(StrEnum):
     """Who gives pods their network."""
 
     FLANNEL = "flannel"
+    FLANNEL_HOST_GW = "flannel-host-gw"
     CILIUM = "cilium"
+    CILIUM_KUBE_PROXY_FREE = "cilium-kube-proxy-free"
     NONE = "none"
+
+    @property
+    def is_flannel(self) -> bool:
+        """Whether Talos brings it."""
+        return self in (Cni.FLANNEL, Cni.FLANNEL_HOST_GW)
+
+    @property
+    def is_cilium(self) -> bool:
+        """Whether the platform installs it."""
+        return self in (Cni.CILIUM, Cni.CILIUM_KUBE_PROXY_FREE)
+
+    @property
+    def replaces_kube_proxy(self) -> bool:
+        """Whether nodes run without kube-proxy."""
+        return self is Cni.CILIUM_KUBE_PROXY_FREE
+
+    @property
+    def enforces_policies(self) -> bool:
+        """Whether a NetworkPolicy means anything. Flannel takes them and does nothing."""
+        return self.is_cilium
 
 
 class Role(StrEnum):
@@ -77,12 +86,12 @@ class DiskType(StrEnum):
 class Endpoint(Part):
     """Where the Kubernetes API answers."""
 
-    vip: kinds.Address = _key(
+    vip: kinds.Address = key(
         "Virtual address that the control planes share. A free address of the LAN, outside the DHCP range.",
         "192.168.1.230",
     )
-    dns: kinds.DnsName | None = _key("Name of the endpoint, if the house's DNS has one for the VIP.", default=None)
-    port: StrictInt = _key("Port of the Kubernetes API.", default=6443, ge=1, le=65535, unit="TCP port")
+    dns: kinds.DnsName | None = key("Name of the endpoint, if the house's DNS has one for the VIP.", default=None)
+    port: StrictInt = key("Port of the Kubernetes API.", default=6443, ge=1, le=65535, unit="TCP port")
 
     @property
     def host(self) -> str:
@@ -98,23 +107,23 @@ class Endpoint(Part):
 class Talos(Part):
     """The operating system of the nodes."""
 
-    version: kinds.Version = _key(
+    version: kinds.Version = key(
         "Talos version of all nodes. It has no default, so that a newer program never upgrades a cluster by itself.",
         "v1.13.9",
     )
-    extensions: tuple[kinds.Extension, ...] = _key(
+    extensions: tuple[kinds.Extension, ...] = key(
         "System extensions in the image. The default is what Longhorn needs.", default=DEFAULT_EXTENSIONS
     )
-    factory: kinds.Url = _key("The Image Factory that images come from.", default="https://factory.talos.dev")
-    sha256: kinds.Sha256 | None = _key(
+    factory: kinds.Url = key("The Image Factory that images come from.", default="https://factory.talos.dev")
+    sha256: kinds.Sha256 | None = key(
         "Expected SHA-256 of the image file as it is downloaded (the .raw.xz); not checked when absent.",
         default=None,
         unit="64 hex digits",
     )
-    image: kinds.ImageSource | None = _key(
+    image: kinds.ImageSource | None = key(
         "Image file or URL (.raw, .raw.xz, .raw.zst) to flash instead of the factory's.", default=None
     )
-    allow_reboot: StrictBool = _key(
+    allow_reboot: StrictBool = key(
         "Whether a config change may reboot nodes. Otherwise such a change is staged until their next reboot.",
         default=False,
     )
@@ -123,7 +132,7 @@ class Talos(Part):
 class Kubernetes(Part):
     """The Kubernetes that Talos runs."""
 
-    version: kinds.Version = _key(
+    version: kinds.Version = key(
         "Kubernetes version; must be one that the Talos version supports. No default, as for Talos.", "v1.36.1"
     )
 
@@ -131,52 +140,59 @@ class Kubernetes(Part):
 class Network(Part):
     """The LAN that nodes and VIP are in. Nodes keep their DHCP leases: give each a reservation in the router."""
 
-    subnet: kinds.Subnet = _key("The LAN.", "192.168.1.0/24", derived="the /24 around the VIP")
-    gateway: kinds.Address | None = _key(
+    subnet: kinds.Subnet = key("The LAN.", "192.168.1.0/24", derived="the /24 around the VIP")
+    gateway: kinds.Address | None = key(
         "The LAN's router, for nodes without DHCP. Absent: nodes take address and routes from DHCP.", default=None
     )
-    nameservers: tuple[kinds.Address, ...] = _key(
+    dhcp: ranges.Range | None = key(
+        "The router's DHCP range, for checks only: VIP and platform.pools must be outside of it.",
+        default=None,
+        unit="FIRST-LAST or network",
+    )
+    nameservers: tuple[kinds.Address, ...] = key(
         "DNS servers of the nodes; empty: those of DHCP. Never a server inside this cluster.", default=()
     )
-    time_servers: tuple[kinds.Host, ...] = _key("NTP servers of the nodes; empty: Talos' own default.", default=())
+    time_servers: tuple[kinds.Host, ...] = key("NTP servers of the nodes; empty: Talos' own default.", default=())
 
 
 class Credential(Part):
     """The login to one registry."""
 
-    username: str = _key("User at the registry.", "octocat")
-    password: kinds.Secret | None = _key("Password or token, as a Pulumi secret.", default=None)
+    username: str = key("User at the registry.", "octocat")
+    password: kinds.Secret | None = key("Password or token, as a Pulumi secret.", default=None)
 
 
 class Registries(Part):
     """Where the nodes pull container images from."""
 
-    mirrors: dict[kinds.Host, tuple[kinds.Url, ...]] = _key(
+    mirrors: dict[kinds.Host, tuple[kinds.Url, ...]] = key(
         "Registry host -> URLs that are asked before it, in order.", default_factory=dict
     )
-    credentials: dict[kinds.Host, Credential] = _key("Registry host -> login.", default_factory=dict)
+    credentials: dict[kinds.Host, Credential] = key("Registry host -> login.", default_factory=dict)
 
 
 class Cluster(Part):
     """The cluster as a whole."""
 
-    name: kinds.Name = _key("Name of the cluster and of its contexts.", default="home")
-    distribution: Distribution = _key("Only talos is there now.", default=Distribution.TALOS)
-    endpoint: Endpoint = _key("Where the Kubernetes API answers.", {"vip": "192.168.1.230"})
-    talos: Talos = _key("The operating system of the nodes.", {"version": "v1.13.9"})
-    kubernetes: Kubernetes = _key("The Kubernetes that Talos runs.", {"version": "v1.36.1"})
-    cni: Cni = _key(
-        "Who gives pods their network. With cilium or none, nodes stay NotReady until a CNI is installed.",
+    name: kinds.Name = key("Name of the cluster and of its contexts.", default="home")
+    distribution: Distribution = key("Only talos is there now.", default=Distribution.TALOS)
+    endpoint: Endpoint = key("Where the Kubernetes API answers.", {"vip": "192.168.1.230"})
+    talos: Talos = key("The operating system of the nodes.", {"version": "v1.13.9"})
+    kubernetes: Kubernetes = key("The Kubernetes that Talos runs.", {"version": "v1.36.1"})
+    cni: Cni = key(
+        "Who gives pods their network. Only the two cilium enforce NetworkPolicy; flannel-host-gw routes without VXLAN, "
+        "for nodes in one LAN; cilium-kube-proxy-free also takes kube-proxy's place; with none, nodes stay NotReady "
+        "until a CNI is installed by hand.",
         default=Cni.FLANNEL,
     )
-    schedule_on_control_planes: StrictBool = _key("Whether control planes run ordinary pods too.", default=True)
-    pod_subnets: tuple[kinds.Subnet, ...] = _key("Where pods get addresses: one network.", default=(DEFAULT_PODS,))
-    service_subnets: tuple[kinds.Subnet, ...] = _key(
+    schedule_on_control_planes: StrictBool = key("Whether control planes run ordinary pods too.", default=True)
+    pod_subnets: tuple[kinds.Subnet, ...] = key("Where pods get addresses: one network.", default=(DEFAULT_PODS,))
+    service_subnets: tuple[kinds.Subnet, ...] = key(
         "Where services get addresses: one network, /12 or smaller.", default=(DEFAULT_SERVICES,)
     )
-    network: Network = _key("The LAN.", derived="the /24 around the VIP, with DHCP")
-    registries: Registries = _key("Registry mirrors and logins.", default_factory=Registries)
-    patches: tuple[kinds.Patch, ...] = _key(
+    network: Network = key("The LAN.", derived="the /24 around the VIP, with DHCP")
+    registries: Registries = key("Registry mirrors and logins.", default_factory=Registries)
+    patches: tuple[kinds.Patch, ...] = key(
         "Talos config patches for all nodes (strategic merge): maps, or texts of one YAML document each.", default=()
     )
 
@@ -185,12 +201,12 @@ class Board(Part):
     """One Turing Pi 2, seen through its BMC."""
 
     name: SkipJsonSchema[kinds.Name]
-    address: kinds.BoardAddress = _key(
+    address: kinds.BoardAddress = key(
         "Address of the BMC: host, host:port, or http(s)://host:port for a BMC without TLS.", "192.168.1.60"
     )
-    username: str = _key("User of the BMC.", default="root")
-    password: kinds.Secret | None = _key("Password of that user, as a Pulumi secret.", default=None)
-    fingerprint: kinds.Fingerprint | None = _key(
+    username: str = key("User of the BMC.", default="root")
+    password: kinds.Secret | None = key("Password of that user, as a Pulumi secret.", default=None)
+    fingerprint: kinds.Fingerprint | None = key(
         "SHA-256 of the BMC's certificate. When set, any other certificate is refused; it is self-signed, so "
         "this is the only way to know the board.",
         default=None,
@@ -213,29 +229,29 @@ class Board(Part):
 class Machine(Part):
     """Where a node's module sits."""
 
-    board: kinds.Name = _key("The board, by its name under boards.", "board1")
-    slot: StrictInt = _key("The slot as printed on the board.", 1, ge=1, le=4, unit="1 to 4")
+    board: kinds.Name = key("The board, by its name under boards.", "board1")
+    slot: StrictInt = key("The slot as printed on the board.", 1, ge=1, le=4, unit="1 to 4")
 
 
 class DiskSelector(Part):
     """Attributes that the install disk must all have; the first disk that does is taken."""
 
-    size: kinds.DiskSize | None = _key("Size, with a comparison, such as '>= 16GB'.", default=None, unit="GB, MiB, ...")
-    type: DiskType | None = _key("ssd, hdd, nvme or sd.", default=None)
-    name: str | None = _key("Name that the kernel gives.", default=None)
-    model: str | None = _key("Model; * and ? match as in file names.", default=None)
-    serial: str | None = _key("Serial number.", default=None)
-    wwid: str | None = _key("World-wide id.", default=None)
-    uuid: str | None = _key("UUID.", default=None)
-    modalias: str | None = _key("Modalias.", default=None)
-    busPath: str | None = _key("Path on the bus; * and ? match as in file names.", default=None)  # noqa: N815
+    size: kinds.DiskSize | None = key("Size, with a comparison, such as '>= 16GB'.", default=None, unit="GB, MiB, ...")
+    type: DiskType | None = key("ssd, hdd, nvme or sd.", default=None)
+    name: str | None = key("Name that the kernel gives.", default=None)
+    model: str | None = key("Model; * and ? match as in file names.", default=None)
+    serial: str | None = key("Serial number.", default=None)
+    wwid: str | None = key("World-wide id.", default=None)
+    uuid: str | None = key("UUID.", default=None)
+    modalias: str | None = key("Modalias.", default=None)
+    busPath: str | None = key("Path on the bus; * and ? match as in file names.", default=None)  # noqa: N815
 
 
 class Install(Part):
     """The disk that Talos lives on: a device or a selector."""
 
-    disk: kinds.DiskPath | None = _key(f"Device. Without disk and selector it is {DEFAULT_DISK}.", default=None)
-    selector: DiskSelector | None = _key("Attributes of the disk, in place of its device name.", default=None)
+    disk: kinds.DiskPath | None = key(f"Device. Without disk and selector it is {DEFAULT_DISK}.", default=None)
+    selector: DiskSelector | None = key("Attributes of the disk, in place of its device name.", default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -247,25 +263,25 @@ class Node(Part):
     """One module that is, or is to become, a node of the cluster."""
 
     name: SkipJsonSchema[kinds.Name]
-    role: Role = _key("controlplane or worker.", "worker")
-    address: kinds.Address = _key("Address of the node: the DHCP reservation for its MAC.", "192.168.1.231")
-    mac: kinds.Mac = _key("MAC address of its network card.", "02:00:00:00:00:01")
-    machine: Machine = _key("Where its module sits.", {"board": "board1", "slot": 1})
-    module: Module = _key("Kind of compute module.", default=Module.RK1)
-    install: Install = _key("The disk that Talos lives on.", default=Install(disk=DEFAULT_DISK))
-    labels: dict[kinds.LabelKey, kinds.LabelValue] = _key("Kubernetes labels.", default_factory=dict)
-    taints: dict[kinds.LabelKey, kinds.Taint] = _key(
+    role: Role = key("controlplane or worker.", "worker")
+    address: kinds.Address = key("Address of the node: the DHCP reservation for its MAC.", "192.168.1.231")
+    mac: kinds.Mac = key("MAC address of its network card.", "02:00:00:00:00:01")
+    machine: Machine = key("Where its module sits.", {"board": "board1", "slot": 1})
+    module: Module = key("Kind of compute module.", default=Module.RK1)
+    install: Install = key("The disk that Talos lives on.", default=Install(disk=DEFAULT_DISK))
+    labels: dict[kinds.LabelKey, kinds.LabelValue] = key("Kubernetes labels.", default_factory=dict)
+    taints: dict[kinds.LabelKey, kinds.Taint] = key(
         'Kubernetes taints: key -> "value:NoSchedule".', default_factory=dict
     )
-    patches: tuple[kinds.Patch, ...] = _key("Talos config patches for this node, after the cluster's.", default=())
-    generation: StrictInt = _key(
+    patches: tuple[kinds.Patch, ...] = key("Talos config patches for this node, after the cluster's.", default=())
+    generation: StrictInt = key(
         "How often this node's disk may have been written. 0: never flash, only adopt a node that runs; 1: install it; "
         "one more: erase and reinstall it once.",
         default=0,
         ge=0,
         unit="count",
     )
-    disabled: StrictBool = _key("Keep this node out of the cluster, powered off.", default=False)
+    disabled: StrictBool = key("Keep this node out of the cluster, powered off.", default=False)
 
     @property
     def is_control_plane(self) -> bool:
@@ -283,17 +299,15 @@ class Node(Part):
         return self.machine.slot
 
 
-class Platform(Part):
-    """What runs on the cluster. Nothing can be set yet."""
-
-
 class Settings(Part):
     """Everything an owner decides about one lab."""
 
-    cluster: Cluster = _key("The cluster as a whole.")
-    boards: dict[kinds.Name, Board] = _key("Name -> Turing Pi 2 board.")
-    nodes: dict[kinds.Name, Node] = _key("Name -> node. Names are host names and Kubernetes node names.")
-    platform: Platform = _key("What runs on the cluster. Reserved; nothing can be set yet.", default_factory=Platform)
+    cluster: Cluster = key("The cluster as a whole.")
+    boards: dict[kinds.Name, Board] = key("Name -> Turing Pi 2 board.")
+    nodes: dict[kinds.Name, Node] = key("Name -> node. Names are host names and Kubernetes node names.")
+    platform: Platform = key(
+        "What runs on the cluster. A part that is not there is off; `{}` turns it on.", default_factory=Platform
+    )
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 
     @property

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
 from .models import Settings
+from .ranges import AddressRange
 from .shape import bare, keys_of
 
 _DOCS = Path(__file__).parent.parent / "docs"
@@ -38,6 +39,7 @@ inside patches may be encrypted in the same way.
 _TYPES = {
     IPv4Address: "IPv4 address",
     IPv4Network: "IPv4 network",
+    AddressRange: "range of addresses",
     SecretStr: "secret",
     str: "text",
     int: "whole number",
@@ -109,6 +111,8 @@ def _part(field: FieldInfo, path: str) -> tuple[type[BaseModel] | None, str]:
     kind = bare(field.annotation)
     if get_origin(kind) is dict:
         kind, path = bare(get_args(kind)[1]), f"{path}.NAME"
+    elif get_origin(kind) is tuple:
+        kind, path = bare(get_args(kind)[0]), f"{path}[N]"
     return (kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None), path
 
 

@@ -12,6 +12,9 @@ from providers.errors import UserError
 Where = tuple[str | int, ...]
 """A place in the settings: the keys and list positions that lead to it."""
 
+PLACEHOLDER = "[secret]"
+"""What stands for a secret when the file is read without Pulumi."""
+
 WRONG = "wrong"
 """The type of the errors that this package's own validators raise inside pydantic."""
 
@@ -85,5 +88,5 @@ def redacted(problem: Problem, secrets: Iterable[str]) -> Problem:
     message, fix = problem.message, problem.fix
     for secret in secrets:
         if len(secret) >= _MIN_SECRET_LENGTH:
-            message, fix = message.replace(secret, "[secret]"), fix.replace(secret, "[secret]")
+            message, fix = message.replace(secret, PLACEHOLDER), fix.replace(secret, PLACEHOLDER)
     return replace(problem, message=message, fix=fix)

@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .models import set_secret
-from .problems import Problem, Where
+from pydantic import SecretStr
 
-PLACEHOLDER = "[secret]"
-"""What stands for a secret when the file is read without Pulumi."""
+from .models import set_secret
+from .problems import PLACEHOLDER, Problem, Where
+
+__all__ = ["PLACEHOLDER", "in_plain", "is_secure", "known", "masked", "wrapped"]
 
 _SECRET_KEYS = re.compile(r"(password|token|secret|.*EncryptionSecret|privateKey|presharedKey)\Z", re.IGNORECASE)
+_SECRET_VARIABLES = re.compile(r"(.*_)?(password|passwd|token|secret|api_?key)\Z", re.IGNORECASE)
 _ROTATE = "and change it where it is used, as the file has been read"
 
 
@@ -50,14 +52,43 @@ def known(raw: Mapping[str, object], decrypted: Mapping[str, object]) -> frozens
     )
 
 
+def wrapped(raw: object, value: object, where: Where = ()) -> Any:
+    """The decrypted values, with those encrypted in the raw file inside SecretStr where any text may stand."""
+    if is_secure(raw):
+        return SecretStr(value) if isinstance(value, str) and _is_free(where) else value
+    if isinstance(raw, Mapping) and isinstance(value, Mapping):
+        return {key: wrapped(raw.get(key), item, (*where, str(key))) for key, item in value.items()}
+    if isinstance(raw, list) and isinstance(value, list) and len(raw) == len(value):
+        return [wrapped(one, item, (*where, i)) for i, (one, item) in enumerate(zip(raw, value, strict=True))]
+    return value
+
+
 def _must_be_secret(where: Where) -> bool:
-    if where[-1:] == ("password",) and "labels" not in where:
+    last = str(where[-1]) if where else ""
+    if last == "password" and "labels" not in where:
         return True
-    return "patches" in where[:-1] and isinstance(where[-1], str) and bool(_SECRET_KEYS.match(where[-1]))
+    if _is_env(where):
+        return bool(_SECRET_VARIABLES.match(last))
+    return ("patches" in where[:-1] and bool(_SECRET_KEYS.match(last))) or _is_platform_secret(where)
 
 
 def _may_be_secret(where: Where) -> bool:
-    return where[-1:] == ("password",) or "patches" in where[:-1]
+    always = where[-1:] == ("password",) or _is_platform_secret(where) or where[-2:] == ("webhook", "url")
+    return always or "patches" in where[:-1] or _is_free(where)
+
+
+def _is_platform_secret(where: Where) -> bool:
+    receiver = where[:3] == ("platform", "monitoring", "receivers")
+    return (receiver and where[-1] == "token") or where == ("platform", "traefik", "certificate", "own", "key")
+
+
+def _is_free(where: Where) -> bool:
+    """Whether the owner may write any text here, a secret or not: chart values, and variables of applications."""
+    return _is_env(where) or (where[:1] == ("platform",) and where[2:3] == ("values",))
+
+
+def _is_env(where: Where) -> bool:
+    return where[:2] == ("platform", "applications") and where[3:4] == ("env",) and len(where) == 5
 
 
 def _leaves(value: object, where: Where) -> Iterator[tuple[Where, object]]:

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from .models import Settings
+from .models import Settings, set_secret
 from .problems import WRONG, Problem, Where, closest, quoted
 
 FILLED_IN = "name"
@@ -22,7 +22,11 @@ def validated(sections: Mapping[str, object]) -> tuple[Settings | None, list[Pro
     except ValidationError as error:
         # Input values are left out: an error must never hold a secret.
         details = error.errors(include_url=False, include_context=True)
-    return None, [problem for detail in details if (problem := _problem(detail)).where[2:] != (FILLED_IN,)]
+    return None, [problem for detail in details if not _is_filled_in((problem := _problem(detail)).where)]
+
+
+def _is_filled_in(where: Where) -> bool:
+    return where[:1] in (("boards",), ("nodes",)) and where[2:] == (FILLED_IN,)
 
 
 def _problem(detail: ErrorDetails) -> Problem:
@@ -43,7 +47,9 @@ def _words(detail: ErrorDetails, where: Where) -> tuple[str, str]:
         case "enum":
             return f"{quoted(value)} is unknown", _choices(where, str(value))
         case "greater_than_equal" | "less_than_equal":
-            return f"{value} is out of range", _range(where)
+            return f"{value} is out of range", _range(where, context)
+        case "too_short":
+            return "is empty", "write at least one, or leave it out"
     return _wrong_type(kind, value)
 
 
@@ -66,6 +72,8 @@ def _example(where: Where) -> str:
         return f"add `homelab:{where[0]}:` as in Pulumi.homelab.yaml"
     if field is None or not field.examples:
         return f"the keys here are in docs/settings.md: {field.description}" if field else "see docs/settings.md"
+    if bare(field.annotation) is SecretStr:
+        return f"type `{set_secret(where)}`"
     example = field.examples[0]
     inner = ", ".join(f"{k}: {v}" for k, v in example.items()) if isinstance(example, dict) else None
     return f"write for example `{where[-1]}: {{{inner}}}`" if inner else f"write for example `{where[-1]}: {example}`"
@@ -89,9 +97,11 @@ def _choices(where: Where, given: str) -> str:
     return f"did you mean {meant}?" if meant else f"write {', '.join(known)}"
 
 
-def _range(where: Where) -> str:
-    limits = {"slot": "slots are 1 to 4, as printed on the board", "port": "ports are 1 to 65535"}
-    return limits.get(str(where[-1]), "write 0 or more")
+def _range(where: Where, limits: Mapping[str, object]) -> str:
+    named = {"slot": "slots are 1 to 4, as printed on the board", "port": "ports are 1 to 65535"}
+    if where[:1] != ("platform",) and str(where[-1]) in named:
+        return named[str(where[-1])]
+    return f"write {limits['ge']} or more" if "ge" in limits else f"write {limits['le']} or less"
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:

@@ -87,7 +87,15 @@ def _as_config(dumped: dict[str, Any]) -> dict[str, Any]:
             del part["name"]
     for board in dumped["boards"].values():
         board["password"] = {"secure": "v1:x"}
+    dumped["platform"] = _without_absent(dumped["platform"])
     return {f"homelab:{key}": value for key, value in dumped.items()}
+
+
+def _without_absent(value: Any) -> Any:
+    """A part with nothing after its name is on, so the absent ones are left out."""
+    if isinstance(value, dict):
+        return {key: _without_absent(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def _never_crashes(content: bytes) -> None:
