@@ -15,7 +15,10 @@ talosconfig = Path(".homelab") / pulumi.get_stack() / "talosconfig"
 bundle = secrets(lab, talosconfig.resolve()).bundle
 nodes = [Node(node, lab, bundle) for node in lab.enabled_nodes]
 control_plane = ControlPlane(lab, bundle, nodes)
-for node in nodes:
-    node.join(control_plane.cluster)
-
+members = [node.join(control_plane.cluster) for node in nodes]
 outputs.export(lab, control_plane.cluster)
+
+if lab.platform.any or lab.cluster.cni.is_cilium:
+    from components.platform import platform  # what it imports takes longer than a cluster without a platform
+
+    outputs.export_platform(lab, platform(lab, control_plane.cluster, members))

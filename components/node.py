@@ -34,7 +34,7 @@ class Node(pulumi.ComponentResource):
         self.machine = Machine(f"{node.name}-machine", self._machine(bundle), self._child(power))
         self.register_outputs({})
 
-    def join(self, cluster: Cluster) -> None:
+    def join(self, cluster: Cluster) -> Member:
         """Have the node be a member, once the cluster answers."""
         props = {
             **self._known(),
@@ -43,7 +43,7 @@ class Node(pulumi.ComponentResource):
             "control_planes": self._control_planes,
             "generation": self.settings.generation,
         }
-        Member(f"{self.settings.name}-member", props, self._child(self.machine, deleted_with=cluster))
+        return Member(f"{self.settings.name}-member", props, self._child(self.machine, deleted_with=cluster))
 
     def _child(
         self, needs: pulumi.Resource | None = None, deleted_with: pulumi.Resource | None = None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import pulumi
 
 from providers.talos.resources import Cluster
 from settings import Settings
+
+if TYPE_CHECKING:  # what it imports takes longer than a cluster without a platform
+    from components.part import Part
 
 
 def export(lab: Settings, cluster: Cluster) -> None:
@@ -36,3 +42,11 @@ def export(lab: Settings, cluster: Cluster) -> None:
             "homelab status",
         ],
     )
+
+
+def export_platform(lab: Settings, parts: Sequence[Part]) -> None:
+    """Where the pages are, and how to log in: names in plain, passwords and tokens as secrets."""
+    pulumi.export("urls", {host: f"https://{host}/" for host in lab.platform.hosts})
+    for part in parts:
+        for name, secret in part.logins.items():
+            pulumi.export(name, pulumi.Output.secret(secret))

@@ -10,6 +10,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.helm.v4 import Chart
 from pulumi_random import RandomPassword
+from pydantic import SecretStr
 
 from components.after import after
 from components.manifest import Manifest
@@ -64,6 +65,10 @@ class Part(pulumi.ComponentResource):
 
     Its resources are made by the methods below, which name them `<part>-<suffix>`. Inside a part they may depend on
     each other; what comes from outside goes through `Site.behind`.
+
+    Attributes:
+        made: the resources that those behind this part wait for.
+        logins: passwords and tokens that people need, by the name of the stack's output (`<part>-password`).
     """
 
     def __init__(self, name: str, site: Site, overrides: Overrides | None = None) -> None:
@@ -71,17 +76,16 @@ class Part(pulumi.ComponentResource):
         self.name = name
         self.site = site
         self.made: list[pulumi.Resource] = []
+        self.logins: dict[str, pulumi.Input[str]] = {}
         self._overrides = overrides
 
-    def options(self, depends_on: Sequence[pulumi.Resource] = (), **more: Any) -> pulumi.ResourceOptions:
+    def child(self, depends_on: Sequence[pulumi.Resource] = (), **more: Any) -> pulumi.ResourceOptions:
         """The options of every child."""
-        return pulumi.ResourceOptions(
-            parent=self,
-            provider=self.site.provider,
-            deleted_with=self.site.cluster,
-            depends_on=list(depends_on),
-            **more,
-        )
+        return pulumi.ResourceOptions(parent=self, deleted_with=self.site.cluster, depends_on=list(depends_on), **more)
+
+    def options(self, depends_on: Sequence[pulumi.Resource] = (), **more: Any) -> pulumi.ResourceOptions:
+        """The options of a child that is in the cluster."""
+        return self.child(depends_on, provider=self.site.provider, **more)
 
     def keep(self, resource: R) -> R:
         """Note a child that was made in another way, so that those behind this part wait for it."""
@@ -132,7 +136,7 @@ class Part(pulumi.ComponentResource):
                 chart=self.archive(chart, main=main),
                 name=chart,
                 namespace=after(namespace, *self.site.ready),
-                values=merged(values, overrides.values if overrides else {}),
+                values=merged(values, opened(overrides.values) if overrides else {}),
                 skip_await=skip_await,
                 opts=self.options(depends_on),
             )
@@ -144,13 +148,23 @@ class Part(pulumi.ComponentResource):
         version = self._overrides.version if main and self._overrides else None
         return self.site.charts.archive(source.repo, chart, version or source.version)
 
-    def password(self, suffix: str = "password") -> RandomPassword:  # noqa: S107  # a name, not a password
+    def password(self, suffix: str = "password") -> RandomPassword:
         """A password of letters and digits that stays the same until the part is removed.
 
         `result` is its text, `bcrypt_hash` what a login compares with; both are Pulumi secrets.
         """
-        options = pulumi.ResourceOptions(parent=self, deleted_with=self.site.cluster)
-        return RandomPassword(f"{self.name}-{suffix}", length=PASSWORD_LENGTH, special=False, opts=options)
+        return RandomPassword(f"{self.name}-{suffix}", length=PASSWORD_LENGTH, special=False, opts=self.child())
+
+
+def opened(values: Any) -> Any:
+    """Values of the settings, with the encrypted ones as Pulumi secrets."""
+    if isinstance(values, SecretStr):
+        return pulumi.Output.secret(values.get_secret_value())
+    if isinstance(values, Mapping):
+        return {key: opened(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [opened(value) for value in values]
+    return values
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -144,6 +144,10 @@ class Kube:
         with _shaped(self.server):
             return tuple(self._get("/api/v1/pods", {"fieldSelector": f"spec.nodeName={node}"})["items"])
 
+    def look(self, path: str) -> Mapping[str, Any] | None:
+        """Any object or list, by its path in the API; None when it is not there."""
+        return self._call("GET", path, missing_ok=True)
+
     def wait_ready(self, name: str, deadline: Deadline, progress: Progress = _quiet) -> NodeView:
         """Wait until a node has joined and its kubelet reports Ready. An API that is away for a while is waited for.
 
@@ -177,6 +181,14 @@ class Kube:
         """Take a Node object out. Says whether there was one: that it is gone already is as good (4c.24)."""
         return self._until_done("DELETE", f"/api/v1/nodes/{name}", deadline) is not None
 
+    def merge(self, path: str, body: Mapping[str, Any], deadline: Deadline) -> bool:
+        """Merge into any object, by its path in the API. Says whether there is one."""
+        return self._until_done("PATCH", path, deadline, body, MERGE_PATCH) is not None
+
+    def remove(self, path: str, deadline: Deadline) -> bool:
+        """Delete any object. Says whether there was one."""
+        return self._until_done("DELETE", path, deadline) is not None
+
     def evict(self, pod: Mapping[str, Any]) -> str | None:
         """Ask for one pod to leave by the Eviction API, which keeps to disruption budgets.
 
@@ -199,6 +211,15 @@ class Kube:
         if answer.status_code in PASSING | {403}:
             return _words(answer)
         raise self.refusal(answer)
+
+    def would_create(self, path: str, body: Mapping[str, Any]) -> bool:
+        """Ask for an object with everything but the writing of it: schema, admission, webhooks. False: no such kind.
+
+        Raises:
+            RefusedError: it would be refused.
+            UnreachableError: also when a webhook does not answer the API server.
+        """
+        return self._call("POST", path, params={"dryRun": "All"}, body=body, missing_ok=True) is not None
 
     # -- the wire -----------------------------------------------------------------------------------------------
 
