@@ -10,6 +10,7 @@ from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, HomelabError, UnreachableError
 from providers.kubernetes.client import Kube
+from providers.longhorn import evacuate as longhorn
 from providers.talos import leave as etcd
 from providers.talos.client import Talos
 from providers.talos.pki import ClientCert
@@ -19,6 +20,7 @@ READY_S = 900.0
 REGISTER_S = 90.0
 VOTES_S = 600.0
 DRAIN_S = 300.0
+EVACUATE_S = 7200.0  # a replica of 100 GB takes a quarter of an hour over gigabit Ethernet
 API_S = 120.0
 ONE_AFTER_THE_OTHER_S = 1800.0
 
@@ -33,6 +35,7 @@ def join(props: Props, report: Reporter) -> None:
         _registered(kube, props, report)
         _ready(kube, props, report)
         kube.cordon(props["node"], Deadline(pace.limit(API_S)), unschedulable=False)
+        longhorn.give_up(kube, props["node"], Deadline(pace.limit(API_S)))
     if props["role"] == "controlplane":
         _wait_for_vote(props, report)
 
@@ -110,10 +113,10 @@ def is_gone(props: Props, report: Reporter) -> bool:
 
 
 def leave(props: Props, report: Reporter) -> None:
-    """Take the node out: drain, etcd, Node object. What is done is no error; what fails leaves the node as it is.
+    """Take the node out: replicas, pods, etcd, Node object. What is done is no error; what fails leaves it as it is.
 
     Raises:
-        RefusedError: etcd would lose its quorum.
+        RefusedError: etcd would lose its quorum, or a volume its last whole replica.
         UnreachableError: nobody is left who could take it out.
     """
     lock = f"membership of {','.join(sorted(_peers(props)))}"
@@ -126,11 +129,13 @@ def _leave(props: Props, report: Reporter) -> None:
     if is_control_plane:
         _refuse_early(props, cert)
     with Kube(props["kubeconfig"]) as kube:
+        _evacuate(kube, props["node"], report)
         _drain(kube, props["node"], report)
         if is_control_plane:
             etcd.leave_etcd(props["node"], props["address"], _peers(props), cert, report)
         report.progress("deleting its Node")
         _delete_node(kube, props["node"])
+        _forget(kube, props["node"], report)
 
 
 def _refuse_early(props: Props, cert: ClientCert) -> None:
@@ -138,6 +143,21 @@ def _refuse_early(props: Props, cert: ClientCert) -> None:
     seen = etcd.observe({**_peers(props), props["node"]: props["address"]}, cert)
     if seen is not None and seen.member(props["node"], props["address"]) is not None:
         etcd.refuse_quorum_loss(seen, props["node"])
+
+
+def _evacuate(kube: Kube, node: str, report: Reporter) -> None:
+    """Move its replicas; an API that is away for a moment is waited for, because nobody else knows of them."""
+    kube.patiently(lambda: (kube.look(longhorn.NODES),), f"{kube.server}: the API", Deadline(pace.limit(API_S)))
+    if longhorn.evacuate(kube, node, Deadline(pace.limit(EVACUATE_S)), report.progress):
+        report.info(f"{node}: its replicas are on other nodes")
+
+
+def _forget(kube: Kube, node: str, report: Reporter) -> None:
+    """Longhorn's own entry is only words by now; one that it will not let go is told, and stops nothing."""
+    try:
+        longhorn.forget(kube, node, Deadline(pace.limit(API_S)))
+    except HomelabError as error:
+        report.warn(f"{node}: is still listed by Longhorn: {error}")
 
 
 def _drain(kube: Kube, node: str, report: Reporter) -> None:

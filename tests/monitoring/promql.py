@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_WORDS = frozenset("and or unless bool offset on ignoring group_left group_right by without atan2 inf nan".split())
+_WORDS = frozenset(["and", "or", "unless", "bool", "offset", "on", "by", "without", "atan2", "inf", "nan"])
 _STRINGS = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
 _MATCHERS = re.compile(r"\{[^}]*\}")
 _RANGES = re.compile(r"\[[^\]]*\]")

@@ -49,7 +49,7 @@ def test_every_query_is_one_for_prometheus(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_panels_have_a_place_of_their_own(path: Path) -> None:
     dashboard = load(path)
-    taken = set()
+    taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
         place = panel["gridPos"]
         cells = {

@@ -1,4 +1,4 @@
-"""The alert and recording rules: promtool reads them, and plays a case for each alert that fires and one that does not."""
+"""The alert and recording rules: promtool reads them, and plays a case of each that fires and one that does not."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def known() -> set[str]:
 
 
 def rules() -> list[dict[str, Any]]:
-    return [
-        rule for path in RULES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]
-    ]
+    return [rule for path in RULES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
 
 
 def recorded() -> set[str]:

@@ -1,0 +1,151 @@
+"""Moves the replicas off a node before it is drained and wiped (FAILURE-MODES 4c.25). The last whole one never goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from providers.deadline import Deadline
+from providers.errors import DeadlineError, HomelabError, RefusedError
+from providers.longhorn.scene import GROUP, MARK, Node, Scene, Volume, observe
+
+NODES = f"{GROUP}/nodes"
+POLL_S = 1.0
+GIVE_UP_S = 30.0
+
+Progress = Callable[[str], None]
+
+
+class Api(Protocol):
+    """The part of a cluster's API that is used here; `providers.kubernetes.client.Kube` is one."""
+
+    def look(self, path: str) -> Mapping[str, Any] | None:
+        """Any object or list; None when there is no such thing."""
+
+    def merge(self, path: str, body: Mapping[str, Any], deadline: Deadline) -> bool:
+        """Merge into an object; False when there is none."""
+
+    def remove(self, path: str, deadline: Deadline) -> bool:
+        """Delete an object; False when there was none."""
+
+
+def evacuate(api: Api, node: str, deadline: Deadline, progress: Progress) -> bool:
+    """Have Longhorn move every replica from `node` to others; says whether there was anything to do.
+
+    A node that does not answer can give nothing away: it may go when every volume has a whole replica elsewhere.
+    Repeating it goes on where it was.
+
+    Raises:
+        RefusedError: a volume's last whole replica is there, no other node can take a replica, or they have not moved
+            in time; the node then takes replicas again.
+    """
+    scene = observe(api)
+    if scene is None or node not in scene.nodes:
+        return False
+    _refuse(scene, node)
+    _set(api, node, deadline, leaving=True)
+    if not scene.nodes[node].ready:
+        progress(f"{node}: Longhorn does not reach it; its volumes are whole without it")
+        return False
+    moving = scene.volumes_on(node)
+    if moving:
+        _wait(api, node, moving, deadline, progress)
+    return bool(moving)
+
+
+def give_up(api: Api, node: str, deadline: Deadline) -> bool:
+    """Let a node take replicas again when a removal had closed it; one that its owner closed stays closed."""
+    found = api.look(f"{NODES}/{node}")
+    if found is None or not Node.parse(found).leaving:
+        return False
+    return _set(api, node, deadline, leaving=False)
+
+
+def forget(api: Api, node: str, deadline: Deadline) -> bool:
+    """Delete Longhorn's own node once Kubernetes has none of that name; says whether there was one.
+
+    Raises:
+        RefusedError, DeadlineError: Longhorn still finds something on it.
+    """
+    if api.look(f"{NODES}/{node}") is None:
+        return False
+    return deadline.poll(lambda: _forgotten(api, node, deadline), f"{node}: leaving Longhorn", POLL_S)
+
+
+def refusals(scene: Scene, node: str) -> tuple[str, ...]:
+    """Why a node must not go: one sentence for each volume that would lose by it."""
+    said = (_refusal(scene, node, volume) for volume in scene.volumes_on(node))
+    return tuple(sentence for sentence in said if sentence)
+
+
+def _refusal(scene: Scene, node: str, volume: Volume) -> str:
+    safe, alive = scene.safe_without(volume, node), scene.nodes[node].ready
+    if not safe and not alive:
+        return f"the last replica of {volume} is on it and it does not answer: bring it back, or delete the volume"
+    if not safe and volume.wanted > 1:
+        fix = "wait until Longhorn has rebuilt another, or delete the volume"
+        return f"the last healthy replica of {volume} is on it: {fix}"
+    if alive and not scene.takers(volume, node):
+        fix = "add a node or disk space" if volume.wanted == 1 else "lower its number of replicas, or add a node"
+        return f"no other node can take the replica of {volume}: {fix}"
+    return ""
+
+
+def _refuse(scene: Scene, node: str) -> None:
+    found = refusals(scene, node)
+    if found:
+        raise RefusedError(f"{node} is not taken out: {'; '.join(found)}")
+
+
+def _set(api: Api, node: str, deadline: Deadline, *, leaving: bool) -> bool:
+    """Both fields in one patch: Longhorn refuses an eviction from a node that is open for replicas."""
+    body = {
+        "metadata": {"annotations": {MARK: "true" if leaving else None}},
+        "spec": {"allowScheduling": not leaving, "evictionRequested": leaving},
+    }
+    return api.merge(f"{NODES}/{node}", body, deadline)
+
+
+def _wait(api: Api, node: str, moving: Iterable[Volume], deadline: Deadline, progress: Progress) -> None:
+    names, said = {volume.name for volume in moving}, [""]
+
+    def moved() -> bool | None:
+        scene = observe(api)
+        if scene is None:
+            return True
+        word = _progress(scene, node, names)
+        if word != said[0]:
+            said[0] = word
+            progress(f"{node}: {word}")
+        return True if not word else None
+
+    try:
+        deadline.poll(moved, node, POLL_S)
+    except DeadlineError:
+        _set(api, node, Deadline(GIVE_UP_S), leaving=False)
+        raise RefusedError(
+            f"{node} is not taken out: after {deadline.seconds:.0f} s {said[0]}; it takes replicas again. "
+            "Look at Longhorn's UI for what holds them, then run this again"
+        ) from None
+    except HomelabError:
+        _set(api, node, Deadline(GIVE_UP_S), leaving=False)
+        raise
+
+
+def _progress(scene: Scene, node: str, moving: set[str]) -> str:
+    """What is still to come; empty when nothing is."""
+    left = scene.volumes_on(node)
+    if left:
+        return f"{len(left)} of {len(moving | {v.name for v in left})} replicas to move: {', '.join(map(str, left))}"
+    unsettled = [v for v in scene.volumes.values() if v.name in moving and not v.settled]
+    return f"waiting for {', '.join(map(str, unsettled))} to be healthy" if unsettled else ""
+
+
+def _forgotten(api: Api, node: str, deadline: Deadline) -> bool | None:
+    try:
+        api.remove(f"{NODES}/{node}", deadline)
+    except RefusedError:
+        if deadline.expired:
+            raise
+        return None  # its manager's pod, or a replica's object, is still on the way out
+    return True
