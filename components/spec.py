@@ -16,6 +16,7 @@ def schematic(node: Node, lab: Settings) -> Schematic:
 def spec(node: Node, lab: Settings) -> dict[str, Any]:
     """The fields of `providers.talos.config.NodeConfig` that differ from its defaults or from each other's nodes."""
     cluster, talos, network = lab.cluster, lab.cluster.talos, lab.cluster.network
+    longhorn = lab.platform.longhorn if lab.platform.on("longhorn") else None
     data = {
         "cluster": cluster.name,
         "name": node.name,
@@ -33,6 +34,7 @@ def spec(node: Node, lab: Settings) -> dict[str, Any]:
         "kubernetes": cluster.kubernetes.version,
         "installer": installer(talos.factory, schematic(node, lab).id, talos.version),
         "extensions": list(talos.extensions),
+        "longhorn_path": longhorn.data_path if longhorn else None,
         "disk": node.install.disk,
         "disk_selector": node.install.selector.model_dump(exclude_none=True) if node.install.selector else {},
         "cni": cluster.cni.value,

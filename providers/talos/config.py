@@ -50,8 +50,10 @@ class NodeConfig:
         disk: install disk's device; or
         disk_selector: attributes of the install disk (`size`, `type`, `model`, `serial`, ...) that survive a renaming.
         gateway: the LAN's router for a static address; None leaves address and routes to DHCP.
-        cni: `flannel`, `cilium` or `none`; the latter two leave the network to be installed afterwards.
+        cni: `flannel` comes with Talos; `flannel-host-gw`, `cilium`, `cilium-kube-proxy-free` and `none` leave the
+            network to be installed afterwards, the third without kube-proxy as well.
         extensions: in the image; with iSCSI the kubelet gets Longhorn's mount.
+        longhorn_path: where Longhorn keeps its replicas, if that is not /var/lib/longhorn.
         taints: key to `value:Effect`.
         mirrors: registry host to URLs asked before it.
         credentials: registry host to {username, password}.
@@ -79,6 +81,7 @@ class NodeConfig:
     pod_subnets: Sequence[str] = ("10.244.0.0/16",)
     service_subnets: Sequence[str] = ("10.96.0.0/12",)
     extensions: Sequence[str] = ()
+    longhorn_path: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: Mapping[str, str] = field(default_factory=dict)
     mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -194,8 +197,9 @@ def _kubelet(node: NodeConfig) -> Document:
         "disableManifestsDirectory": True,
         "nodeIP": {"validSubnets": _own_subnets(node)},
     }
-    if _LONGHORN_EXTENSION in node.extensions:
-        mount = {"destination": _LONGHORN_PATH, "type": "bind", "source": _LONGHORN_PATH}
+    if _LONGHORN_EXTENSION in node.extensions or node.longhorn_path:
+        path = node.longhorn_path or _LONGHORN_PATH
+        mount = {"destination": path, "type": "bind", "source": path}
         kubelet["extraMounts"] = [{**mount, "options": ["bind", "rshared", "rw"]}]
     return kubelet
 
@@ -272,6 +276,7 @@ def _member(node: NodeConfig, secrets: SecretsBundle) -> Document:
 
 def _cluster_network(node: NodeConfig) -> Document:
     return {
+        # Up to 1.13 Talos' own flannel knows VXLAN alone: host-gw is installed like any other network.
         "cni": {"name": "flannel" if node.cni == "flannel" else "none"},
         "dnsDomain": "cluster.local",
         "podSubnets": list(node.pod_subnets),
@@ -325,7 +330,7 @@ def _pod_security() -> Document:
 
 
 def _proxy(node: NodeConfig) -> Document:
-    if node.cni == "cilium":
+    if node.cni == "cilium-kube-proxy-free":
         return {"disabled": True}
     arguments = {"metrics-bind-address": f"{_EVERYWHERE}:10249"}
     return {"image": _image("kube-proxy", node), "extraArgs": arguments}

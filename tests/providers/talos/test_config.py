@@ -22,7 +22,8 @@ EVERYTHING = {
     "gateway": "192.168.1.1",
     "nameservers": ["192.168.1.1"],
     "time_servers": ["pool.ntp.org"],
-    "cni": "cilium",
+    "cni": "cilium-kube-proxy-free",
+    "longhorn_path": "/var/mnt/longhorn",
     "extensions": ["siderolabs/iscsi-tools"],
     "labels": {"zone": "cellar", "app": "x"},
     "taints": {"dedicated": "gpu:NoSchedule"},
@@ -84,6 +85,31 @@ def test_longhorns_mount_comes_with_iscsi(node_config, bundle):
     main, _ = rendered(node_config, bundle, extensions=["siderolabs/iscsi-tools"])
     (mount,) = main["machine"]["kubelet"]["extraMounts"]
     assert (mount["destination"], mount["options"]) == ("/var/lib/longhorn", ["bind", "rshared", "rw"])
+
+
+def test_longhorns_mount_is_where_its_data_is(node_config, bundle):
+    path = "/var/mnt/longhorn"
+    main, _ = rendered(node_config, bundle, extensions=["siderolabs/iscsi-tools"], longhorn_path=path)
+    (mount,) = main["machine"]["kubelet"]["extraMounts"]
+    assert (mount["destination"], mount["source"]) == (path, path)
+
+
+@pytest.mark.parametrize(
+    ("cni", "name", "kube_proxy"),
+    [
+        ("flannel", "flannel", True),
+        ("flannel-host-gw", "none", True),
+        ("cilium", "none", True),
+        ("cilium-kube-proxy-free", "none", False),
+        ("none", "none", True),
+    ],
+)
+def test_only_plain_flannel_comes_with_talos_and_one_network_replaces_kube_proxy(
+    node_config, bundle, cni, name, kube_proxy
+):
+    cluster = rendered(node_config, bundle, cni=cni)[0]["cluster"]
+    assert cluster["network"]["cni"] == {"name": name}
+    assert (cluster["proxy"] != {"disabled": True}) is kube_proxy
 
 
 @pytest.mark.parametrize(("version", "document"), [("v1.11.6", False), ("v1.12.0", True), ("v1.13.9", True)])
