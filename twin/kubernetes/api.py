@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
 Object = dict[str, Any]
+_FOREVER = aiohttp.ClientTimeout(total=None, sock_connect=10)
 
 
 class ApiError(Exception):
@@ -66,6 +69,22 @@ class Api:
         """Ask for an eviction, which a disruption budget may refuse. Raises ApiError."""
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
         await self._call("POST", f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", body)
+
+    async def watch(self, path: str) -> AsyncGenerator[Object, None]:
+        """The events of a watch until the server ends it. Raises ApiError."""
+        try:
+            async with self._session.get(
+                self._url + path, ssl=self._context, server_hostname=self._server_name, timeout=_FOREVER
+            ) as reply:
+                if reply.status >= 400:
+                    raise ApiError(reply.status, reply.reason or "")
+                rest = b""
+                async for chunk in reply.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        yield json.loads(line)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ApiError(0, f"{type(error).__name__}: {error}") from None
 
     async def ready(self) -> bool:
         """Whether the server says that it is ready."""

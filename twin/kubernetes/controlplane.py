@@ -13,6 +13,7 @@ import yaml
 
 from twin.kubernetes import manifests
 from twin.kubernetes.api import Api, ApiError
+from twin.kubernetes.players import play
 from twin.talos.pki import Pair, client_context, decode, issue, public_pem, write_secret
 from twin.talos.process import Process, program
 
@@ -43,6 +44,7 @@ class ControlPlane:
             await self._serve("kube-controller-manager", self._controller_manager_flags())
             await self._serve("kube-scheduler", self._scheduler_flags())
             await self._apply(api)
+            play.start(self.system)
 
     async def reconfigure(self) -> None:
         """Take over a changed config: only servers whose flags or certificates change are started again."""
