@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from cli import credentials, leaving, observe, stacks, twin, words
+from cli import backup, credentials, leaving, observe, restore, stacks, twin, words
 from cli import doctor as doctors
 from cli.engine import Engine
+from cli.observe import Lab
 from cli.stacks import Stack
 from providers.errors import HomelabError, RefusedError, UserError
 
@@ -132,6 +135,52 @@ def destroy_target(
     words.show(observe.observe(lab))
 
 
+@app.command("backup")
+def back_up(
+    file: Annotated[Path | None, typer.Argument(help="A file or folder; else .homelab/<stack>/backups.")] = None,
+    stack: StackName = "twin",
+    as_json: Json = False,
+) -> None:
+    """Take a snapshot of etcd now, through the Talos API, and verify it. It changes nothing.
+
+    The file holds everything that Kubernetes knows, Secrets encrypted with the cluster's own key.
+    """
+    made = backup.make(_own_pace(stacks.find(stack)), file)
+    if as_json:
+        print(json.dumps(made.as_json(), indent=2))
+        return
+    found = made.taken.snapshot
+    words.say(f"wrote {made.path}: {backup.size(found.size_bytes)}, revision {found.revision}, {found.keys} keys")
+    if not made.taken.led:
+        words.say(f"warning: etcd has no leader; this is what {made.taken.node} last knew")
+
+
+@app.command("restore")
+def restore_from(
+    file: Annotated[Path, typer.Argument(help="What `homelab backup` or the nightly job wrote.")],
+    stack: StackName = "twin",
+    yes: Yes = False,
+) -> None:
+    """Bring the whole control plane back from a snapshot. It asks first.
+
+    A damaged snapshot, or one of another cluster, is refused before anything is touched. Run it again after it was
+    interrupted: it goes on where it was. Workers keep their disks, and are rebooted.
+    """
+    chosen = stacks.find(stack)
+    planned = restore.check(_own_pace(chosen), file)
+    Engine(chosen).release_lock()
+    words.say(f"cluster {planned.lab.settings.cluster.name} goes back to {planned.snapshot.path}:")
+    for line in restore.story(planned):
+        words.say(f"  - {line}")
+    words.confirm(f"Wipe etcd and restore it ({words.lab_kind(chosen)})?", yes=yes)
+    kept = restore.rescue(planned)
+    if kept is not None:
+        words.say(f"what is there now is kept in {kept}")
+    for name in restore.run(planned, restore.Said()):
+        words.say(f"warning: {name} gave no answer and was not rebooted; do it before you trust what it runs")
+    words.show(observe.observe(planned.lab))
+
+
 @app.command()
 def secret(
     path: Annotated[str, typer.Argument(help="Where it stands in the settings: `boards.board1.password`.")],
@@ -194,6 +243,12 @@ def bench(ctx: typer.Context) -> None:
     All of it takes about an hour. What follows `--` chooses: `--quick` for minutes, `--only NAME`, `--help` for more.
     """
     raise typer.Exit(subprocess.call([sys.executable, "-m", "bench", *ctx.args], cwd=stacks.ROOT))
+
+
+def _own_pace(stack: Stack) -> Lab:
+    """The lab for a verb that works on its nodes by itself, waiting as long as its devices take."""
+    os.environ.setdefault("HOMELAB_TIME_SCALE", str(stack.time_scale))
+    return observe.open_lab(stack)
 
 
 def _prepared(stack: Stack) -> Engine:

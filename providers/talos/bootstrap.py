@@ -47,7 +47,7 @@ def ensure(plan: Plan, bundle: SecretsBundle, report: Reporter) -> None:
         _bootstrap(plan, cert, deadline, report)
     report.progress("waiting for etcd's members")
     deadline.poll(lambda: _first_votes(plan, cert), f"{plan.cluster}: etcd", pace.interval(2))
-    _wait_for_api(plan, bundle, report)
+    wait_for_api(plan, bundle, report)
 
 
 def _first_votes(plan: Plan, cert: ClientCert) -> bool | None:
@@ -116,7 +116,12 @@ def _asked(node: str, address: str, cert: ClientCert) -> bool | None:
     return True
 
 
-def _wait_for_api(plan: Plan, bundle: SecretsBundle, report: Reporter) -> None:
+def wait_for_api(plan: Plan, bundle: SecretsBundle, report: Reporter) -> None:
+    """Wait until the API server answers at the VIP.
+
+    Raises:
+        DeadlineError: it does not; says who holds the VIP.
+    """
     report.progress(f"waiting for the API at the VIP {plan.vip}")
     server = f"https://{plan.vip}:{plan.port}"
     deadline = Deadline(pace.limit(API_S))

@@ -53,6 +53,7 @@ CALL_S = 10.0
 # Validation and writing to a slow eMMC happen before the reply.
 APPLY_S = 60.0
 SNAPSHOT_S = 300.0
+_CHUNK = 32 << 10
 
 WIPE_LABELS = ("STATE", "EPHEMERAL")
 
@@ -181,13 +182,13 @@ class Talos:
         chosen = ApplyMode(pb.ApplyConfigurationRequest.Mode.Name(message.mode))
         return Applied(chosen, message.mode_details, tuple(message.warnings))
 
-    def bootstrap(self, *, timeout_s: float = CALL_S) -> None:
-        """Make this node the first member of a new etcd. Once, for one node, ever.
+    def bootstrap(self, *, recover: bool = False, timeout_s: float = CALL_S) -> None:
+        """Make this node the first member of a new etcd: once, for one node. `recover`: from the uploaded snapshot.
 
         TalosError's code is ALREADY_EXISTS when etcd has data, FAILED_PRECONDITION when it's too early,
         UNIMPLEMENTED (or PERMISSION_DENIED from 1.13 on) when the node is still in maintenance mode.
         """
-        self._one(methods.BOOTSTRAP, pb.BootstrapRequest(), timeout_s)
+        self._one(methods.BOOTSTRAP, pb.BootstrapRequest(recover_etcd=recover), timeout_s)
 
     def reset(
         self,
@@ -265,6 +266,17 @@ class Talos:
 
             self._connection.stream(methods.ETCD_SNAPSHOT, pb.Empty(), take, timeout_s)
         return path.stat().st_size
+
+    def etcd_recover(self, path: Path, *, timeout_s: float = SNAPSHOT_S) -> None:
+        """Hand a snapshot to a node whose etcd has no data, for a `bootstrap` that recovers.
+
+        TalosError's code is FAILED_PRECONDITION when it is too early. An upload that breaks off leaves nothing behind.
+        """
+        with path.open("rb") as file:
+            parts = (pb.Data(content=chunk) for chunk in iter(lambda: file.read(_CHUNK), b""))
+            reply = self._connection.upload(methods.ETCD_RECOVER, parts, timeout_s)
+        for message in reply.messages:
+            self._checked("EtcdRecover", message.metadata)
 
     # The wire
 

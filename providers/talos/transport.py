@@ -12,14 +12,14 @@ import re
 import ssl
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
-from grpclib.client import Channel, UnaryStreamMethod
+from grpclib.client import Channel, StreamStreamMethod, UnaryStreamMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.exceptions import ProtocolError as GrpcProtocolError
@@ -204,10 +204,29 @@ class Connection:
         self, method: Method[Request, Reply], request: Request, take: Callable[[Reply], None], timeout_s: float
     ) -> None:
         """One request, any number of replies, each handed to `take`; raises as `call` does."""
+        self._run(method, (request,), take, timeout_s, UnaryStreamMethod)
+
+    def upload(self, method: Method[Request, Reply], parts: Iterable[Request], timeout_s: float) -> Reply:
+        """Any number of requests, one reply; raises as `call` does."""
+        replies: list[Reply] = []
+        self._run(method, parts, replies.append, timeout_s, StreamStreamMethod)
+        if len(replies) != 1:
+            raise ProtocolError(f"{self.address}: {method.name} gave {len(replies)} replies instead of one")
+        return replies[0]
+
+    def _run(
+        self,
+        method: Method[Request, Reply],
+        requests: Iterable[Request],
+        take: Callable[[Reply], None],
+        timeout_s: float,
+        kind: type[Any],
+    ) -> None:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+        exchange = self._exchange(method, requests, take, timeout_s, kind)
         with self._translated(method.name, timeout_s):
-            self._loop.run_until_complete(self._bounded(method, request, take, timeout_s))
+            self._loop.run_until_complete(self._bounded(exchange, timeout_s))
         self._used = time.monotonic()
 
     def close(self) -> None:
@@ -217,15 +236,13 @@ class Connection:
             self._loop.close()
             self._loop = None
 
-    async def _bounded(
-        self, method: Method[Request, Reply], request: Request, take: Callable[[Reply], None], timeout_s: float
-    ) -> None:
+    async def _bounded(self, exchange: Coroutine[Any, Any, None], timeout_s: float) -> None:
         if time.monotonic() - self._used > _IDLE_S:
             await self._drop()
         done = False
         try:
             async with asyncio.timeout(timeout_s):
-                await self._exchange(method, request, take, timeout_s)
+                await exchange
             done = True
         except GRPCError:
             done = True
@@ -238,13 +255,21 @@ class Connection:
                 await self._drop()
 
     async def _exchange(
-        self, method: Method[Request, Reply], request: Request, take: Callable[[Reply], None], timeout_s: float
+        self,
+        method: Method[Request, Reply],
+        requests: Iterable[Request],
+        take: Callable[[Reply], None],
+        timeout_s: float,
+        kind: type[Any],
     ) -> None:
         if self._channel is None:
             self._channel = _Channel(self._host, self._port, ssl=self._context)
-        remote: Any = UnaryStreamMethod(self._channel, method.path, method.request, method.reply)
+        remote = kind(self._channel, method.path, method.request, method.reply)
         async with remote.open(timeout=timeout_s) as stream:
-            await stream.send_message(request, end=True)
+            for request in requests:
+                await stream.send_message(request, end=kind is UnaryStreamMethod)
+            if kind is not UnaryStreamMethod:
+                await stream.end()
             async for reply in stream:
                 take(reply)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,13 @@ _POLL_S = 0.2
 PEER_PORT = 2380
 
 
+@dataclass(frozen=True)
+class Recovery:
+    """A bootstrap from the uploaded snapshot; `skip_hash` for a file that is no snapshot but a copy of a database."""
+
+    skip_hash: bool
+
+
 class Etcd:
     """Waits in Preparing until it is bootstrapped or finds members to join, then runs."""
 
@@ -33,6 +41,7 @@ class Etcd:
         self.left = False
         self.voting = False
         self._bootstrap = asyncio.Event()
+        self._recovery: Recovery | None = None
         self._checks: EtcdClient | None = None  # kept open: the VIP's campaign asks several times a second
 
     @property
@@ -59,8 +68,9 @@ class Etcd:
         context = client_context(self.system.authority("cluster", "etcd", "ca").crt, leaf, http2=True)
         return EtcdClient(address or self.system.address, context, timeout_s)
 
-    def bootstrap(self) -> None:
-        """Make this member the first of a new cluster."""
+    def bootstrap(self, recovery: Recovery | None = None) -> None:
+        """Make this member the first of a new cluster, empty or from the uploaded snapshot."""
+        self._recovery = recovery
         self._bootstrap.set()
 
     async def run(self) -> None:
@@ -134,8 +144,7 @@ class Etcd:
             "please run `talosctl bootstrap`\n"
         )
         while True:
-            if self._bootstrap.is_set():
-                await self._start_first()
+            if self._bootstrap.is_set() and await self._start_first():
                 return
             initial = await self._join()
             if initial is not None:
@@ -144,28 +153,41 @@ class Etcd:
                     return
             await asyncio.sleep(_POLL_S)
 
-    async def _start_first(self) -> None:
-        self.data.mkdir(mode=0o700, exist_ok=True)
-        if self.snapshot.exists():
-            await self._restore()
-            await self._start([])
-            return
-        initial = f"{self.system.hostname}={self.peer_url}"
-        await self._start(["--initial-cluster-state=new", f"--initial-cluster={initial}"])
+    async def _start_first(self) -> bool:
+        """Whether etcd began; if its snapshot is of no use, the service has failed and waits for another bootstrap."""
+        recovery, self._recovery = self._recovery, None
+        if recovery is None:
+            initial = f"{self.system.hostname}={self.peer_url}"
+            await self._start(["--initial-cluster-state=new", f"--initial-cluster={initial}"])
+            return True
+        problem = await self._restore(recovery)
+        if problem:
+            self._bootstrap.clear()
+            shutil.rmtree(self.data, ignore_errors=True)
+            self.system.service("etcd", "Failed", f"Failed to run pre stage: {problem}")
+            await self._bootstrap.wait()
+            return False
+        await self._start([])
+        return True
 
-    async def _restore(self) -> None:
+    async def _restore(self, recovery: Recovery) -> str:
+        """Make the data from the uploaded snapshot, with etcd's own tool; what is wrong with it, in Talos' words."""
+        self.system.service("etcd", "Preparing", "recovering from the snapshot")
+        tool = program(self.system.lab.tools, "etcdutl")
+        code, said = await _told([tool, "snapshot", "status", str(self.snapshot), "--write-out=json"])
+        if code:
+            return f"error verifying snapshot: {said}"
         shutil.rmtree(self.data, ignore_errors=True)
-        argv = [
-            program(self.system.lab.tools, "etcdutl"), "snapshot", "restore", str(self.snapshot), "--skip-hash-check",
+        code, said = await _told([
+            tool, "snapshot", "restore", str(self.snapshot), f"--skip-hash-check={str(recovery.skip_hash).lower()}",
             f"--data-dir={self.data}", f"--name={self.system.hostname}",
             f"--initial-cluster={self.system.hostname}={self.peer_url}",
             f"--initial-advertise-peer-urls={self.peer_url}",
-        ]  # fmt: skip
-        child = await asyncio.create_subprocess_exec(
-            *argv, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-        )
-        await child.wait()
+        ])  # fmt: skip
+        if code:
+            return f"error recovering from the snapshot: {said}"
         self.snapshot.unlink()
+        return ""
 
     async def _join(self) -> str | None:
         """Become a learner of the cluster that peers run; its member list for etcd, None while there is none."""
@@ -260,6 +282,15 @@ class Etcd:
                 async with self.client(peer.address, timeout_s=2) as client:
                     await client.promote(self.member_id or 0)
                 return
+
+
+async def _told(argv: list[str]) -> tuple[int, str]:
+    """A tool's exit code and its last words."""
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.DEVNULL, stderr=pipe)
+    _, said = await child.communicate()
+    lines = said.decode(errors="replace").strip().splitlines()
+    return child.returncode or 0, lines[-1].removeprefix("Error: ") if lines else ""
 
 
 def allowed(address: str, subnets: list[str]) -> bool:

@@ -11,7 +11,7 @@ from grpclib.exceptions import GRPCError
 from twin.disk import write
 from twin.talos.api import etcd_pb2 as etcd_pb
 from twin.talos.api import machine_pb2 as pb
-from twin.talos.etcd import Etcd
+from twin.talos.etcd import Etcd, Recovery
 from twin.talos.etcd_client import EtcdError
 from twin.talos.methods import Call
 
@@ -43,9 +43,7 @@ async def bootstrap(system: Os, call: Call) -> pb.DoneResponse:
         raise GRPCError(Status.FAILED_PRECONDITION, "bootstrap is not available yet")
     if etcd.has_data or etcd.running:
         raise GRPCError(Status.ALREADY_EXISTS, "etcd data directory is not empty")
-    if call.request.recover_etcd and not etcd.snapshot.exists():
-        raise GRPCError(Status.FAILED_PRECONDITION, "no snapshot was uploaded")
-    etcd.bootstrap()
+    etcd.bootstrap(Recovery(call.request.recover_skip_hash_check) if call.request.recover_etcd else None)
     system.emit("bootstrapped", recovered=call.request.recover_etcd)
     if system.fault("bootstrap-lost") is not None:
         system.api.drop_connections()
@@ -139,10 +137,11 @@ async def snapshot(system: Os, call: Call) -> AsyncIterator[pb.Data]:
 
 
 async def recover(system: Os, call: Call) -> pb.DoneResponse:
-    """EtcdRecover: keep an uploaded snapshot for a Bootstrap that recovers."""
+    """EtcdRecover: keep an uploaded snapshot for a Bootstrap that recovers. Nobody looks into it yet."""
     if not system.config_or_fail.control_plane:
         raise GRPCError(Status.UNIMPLEMENTED, "etcd recover is only available on control plane nodes")
-    if system.etcd is None or system.etcd.has_data:
+    if system.etcd is None:  # its folder is not mounted yet
         raise GRPCError(Status.FAILED_PRECONDITION, "etcd service is not ready for recovery yet")
     write(system.etcd.snapshot, b"".join(part.bytes for part in call.requests))
+    system.emit("snapshot_uploaded", bytes=system.etcd.snapshot.stat().st_size)
     return _DONE

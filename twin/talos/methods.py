@@ -68,7 +68,7 @@ def table() -> Mapping[str, Method]:
         "ApplyConfiguration": Method(
             machine.apply, pb.ApplyConfigurationRequest, pb.ApplyConfigurationResponse, maintenance=True
         ),
-        "Version": Method(machine.version, Empty, pb.VersionResponse, _LIST),
+        "Version": Method(machine.version, Empty, pb.VersionResponse, _READ),
         "Hostname": Method(machine.hostname, Empty, pb.HostnameResponse, _READ),
         "ServiceList": Method(machine.service_list, Empty, pb.ServiceListResponse, _READ),
         "ServiceRestart": Method(
