@@ -82,6 +82,7 @@ class BenchLab(Sandbox):
 
     def _settings(self, stack: dict[str, Any]) -> dict[str, Any]:
         config = stack["config"]
+        config.pop("homelab:platform", None)  # measured by itself
         cluster, password = config["homelab:cluster"], config["homelab:boards"]["board1"]["password"]
         cluster["endpoint"] = {"vip": f"{self.prefix}.0.10"}
         cluster["talos"]["factory"] = f"http://{self.prefix}.0.2:8080"
