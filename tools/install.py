@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Step:
 def steps(group: str) -> list[Step]:
     """What a group needs, in the order in which it is made."""
     packages = Packages(group)
-    tools = [pins.ENGINE, pins.SERVERS, *([pins.TALOS_CLIENT] if group == "test" else [])]
+    tools = [pins.ENGINE, *pins.PLUGINS, pins.SERVERS, *(pins.TEST_TOOLS if group == "test" else ())]
     python = Step("python", "Python packages", PACKAGE_MINUTES[group], packages.installed, packages.install)
     return [python, *(_step(tool) for tool in tools)]
 
@@ -74,26 +74,37 @@ def install(tool: Tool, work: Work) -> None:
 
 
 def obtain(tool: Tool, scratch: Path, work: Work) -> None:
-    """Fill the scratch folder's `bin`: the engine from PATH or its release if it is to be had; else from Go modules."""
-    if tool is pins.ENGINE and _ready_made(scratch):
+    """Fill the scratch folder's `bin`: ready-made if it is to be had, else from Go modules or our own stand-in."""
+    if (tool is pins.ENGINE and _from_path(scratch)) or _from_release(tool, scratch):
         return
-    say("      building from Go modules")
-    gobuild.build(tool, scratch / "bin", work)
+    if tool.builds:
+        say("      building from Go modules")
+        gobuild.build(tool, scratch / "bin", work)
+    for script in tool.own:
+        say(f"      taking this project's own stand-in, {script.source}")
+        shutil.copyfile(pins.ROOT / script.source, scratch / "bin" / script.program)
+        (scratch / "bin" / script.program).chmod(0o755)
 
 
-def _ready_made(scratch: Path) -> bool:
+def _from_path(scratch: Path) -> bool:
     folder = release.on_path(paths.cache())
-    if folder is not None:
-        say(f"      taking the one in {folder}")
-        release.link(folder, scratch / "bin")
-        return True
+    if folder is None:
+        return False
+    say(f"      taking the one in {folder}")
+    release.link(folder, scratch / "bin")
+    return True
+
+
+def _from_release(tool: Tool, scratch: Path) -> bool:
+    if tool.release is None:
+        return False
     try:
         with tempfile.TemporaryDirectory(dir=scratch) as downloads:
-            release.fetch(scratch / "bin", Path(downloads))
+            release.fetch(tool, tool.release, scratch / "bin", Path(downloads))
     except release.NotToBeHad as exc:
         say(f"      the official release is not to be had ({exc})")
         return False
-    say(f"      took the official release v{pins.PULUMI}")
+    say(f"      took the official release v{tool.version}")
     return True
 
 
@@ -122,6 +133,16 @@ def announcement(number: int, count: int, step: Step, rest: float) -> str:
 def minutes(number: float) -> str:
     """A wait in words."""
     return f"{max(1, round(number))} min"
+
+
+def show_plugins() -> None:
+    """Put the plugins where the engine looks for them: links, since it knows a plugin by its folder's name."""
+    for tool in pins.PLUGINS:
+        folder = paths.pulumi_home() / "plugins" / f"{tool.name}-v{tool.version}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for program in tool.programs:
+            with suppress(FileExistsError):
+                (folder / program).symlink_to(paths.home(tool) / "bin" / program)
 
 
 @contextmanager
@@ -157,11 +178,13 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     todo = steps(arguments[0])
     if all(step.present() for step in todo):
+        show_plugins()
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with locked(paths.cache()):
             run(todo, paths.cache() / "logs")
+            show_plugins()
     except InstallError as exc:
         say(f"error: {exc}")
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -44,6 +45,12 @@ def pulumi_bin() -> Path:
     return home(pins.ENGINE) / "bin"
 
 
+def pulumi_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Pulumi's own folder, with the plugins under `plugins`; another set of plugins has another."""
+    keys = " ".join(_key(tool) for tool in pins.PLUGINS)
+    return cache(environ) / "homes" / hashlib.sha256(keys.encode()).hexdigest()[:12]
+
+
 def servers() -> Path:
     """The folder whose `bin` holds the twin's servers; the twin gets it as `HOMELAB_TOOLS`."""
     return Path(os.environ.get("HOMELAB_TOOLS") or home(pins.SERVERS))
@@ -57,6 +64,16 @@ def servers_bin() -> Path:
 def talosctl() -> Path:
     """Talos' own client, which the tests hold against the twin."""
     return home(pins.TALOS_CLIENT) / "bin" / "talosctl"
+
+
+def helm() -> Path:
+    """Helm, which the tests and the bench hold the program's charts against."""
+    return home(pins.HELM_CLIENT) / "bin" / "helm"
+
+
+def promtool() -> Path:
+    """Prometheus' checker of rules."""
+    return home(pins.PROMETHEUS_CLIENT) / "bin" / "promtool"
 
 
 def virtualenv(root: Path = ROOT) -> Path:
@@ -75,7 +92,7 @@ def environment(stack: str, root: Path = ROOT, environ: Mapping[str, str] = os.e
     python = virtualenv(root) / "bin"
     env["PATH"] = os.pathsep.join([str(python), str(engine / "bin"), environ.get("PATH", os.defpath)])
     env["PULUMI_PYTHON_CMD"] = str(python / "python")
-    env["PULUMI_HOME"] = str(engine)
+    env["PULUMI_HOME"] = str(pulumi_home(environ))
     env["PULUMI_SKIP_UPDATE_CHECK"] = "true"
     env["HOMELAB_TOOLS"] = environ.get("HOMELAB_TOOLS") or str(home(pins.SERVERS, environ))
     if not env.get("PULUMI_BACKEND_URL"):

@@ -1,4 +1,4 @@
-"""Takes the Pulumi engine as others made it: the one on PATH, or the official release archive."""
+"""Takes what others made: the Pulumi engine that is on PATH, the official archives of the engine and its plugins."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import urllib.request
 from pathlib import Path
 
 from tools import pins
-from tools.pins import ENGINE
+from tools.pins import ENGINE, Release, Tool
 from tools.work import InstallError
 
-RELEASES = f"https://github.com/pulumi/pulumi/releases/download/v{pins.PULUMI}"
 ANSWER_S = 5.0
-ARCHITECTURES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+ARCHITECTURES = ("x86_64", "amd64"), ("aarch64", "arm64")
+DIGESTS = {40: "sha1", 64: "sha256"}  # by the length of what the list says; the plugins' lists hold the former
 
 
 class NotToBeHad(Exception):
@@ -69,20 +69,21 @@ def link(folder: Path, target: Path) -> None:
         (target / program).symlink_to(folder / program)
 
 
-def archive_name() -> str:
-    """What the release for this machine is called.
+def archive_name(release: Release, machine: str | None = None) -> str:
+    """What the archive for this machine is called.
 
     Raises:
         NotToBeHad: there is none.
     """
-    architecture = ARCHITECTURES.get(platform.machine().lower())
-    if architecture is None:
-        raise NotToBeHad(f"no release for {platform.machine()}")
-    return f"pulumi-v{pins.PULUMI}-{platform.system().lower()}-{architecture}.tar.gz"
+    machine = (machine or platform.machine()).lower()
+    words = [word for word, names in zip(release.architectures, ARCHITECTURES, strict=True) if machine in names]
+    if not words:
+        raise NotToBeHad(f"no release for {machine}")
+    return release.archive.format(system=platform.system().lower(), architecture=words[0])
 
 
-def fetch(target: Path, scratch: Path, releases: str = RELEASES) -> None:
-    """Download the release into `scratch`, check it and unpack its programs into `target`.
+def fetch(tool: Tool, release: Release, target: Path, scratch: Path) -> None:
+    """Download a tool's release into `scratch`, check it and unpack its programs into `target`.
 
     The checksum comes from the release's own list, over the same HTTPS host as the archive. So it proves that the
     archive arrived whole and is the one that the list names; it does not prove who made either, as a checksum pinned
@@ -92,43 +93,48 @@ def fetch(target: Path, scratch: Path, releases: str = RELEASES) -> None:
         NotToBeHad: the host is not reached, or the release isn't there.
         InstallError: the archive is not what the release's list says, or lacks a program.
     """
-    name = archive_name()
+    name = archive_name(release)
     checksums, archive = scratch / "checksums.txt", scratch / name
-    _download(f"{releases}/pulumi-{pins.PULUMI}-checksums.txt", checksums)
+    _download(f"{release.folder}/{release.checksums}", checksums)
     wanted = listed(checksums.read_text(errors="replace"), name)
-    found = _download(f"{releases}/{name}", archive)
+    _download(f"{release.folder}/{name}", archive)
+    found = _digest(archive, wanted)
     if found != wanted:
         raise InstallError(
-            f"{name}: its sha256 is {found}, but the release's list says {wanted}. Not used; try again later."
+            f"{name}: its {DIGESTS[len(wanted)]} is {found}, but the release's list says {wanted}."
+            " Not used; try again later."
         )
-    unpack(archive, target)
+    unpack(tool, release, archive, target)
 
 
 def listed(checksums: str, name: str) -> str:
-    """The sha256 that a list of checksums gives for a file.
+    """The checksum that a list gives for a file, in hex.
 
     Raises:
-        NotToBeHad: it isn't in the list.
+        NotToBeHad: it isn't in the list, or of no kind that is known.
     """
     for line in checksums.splitlines():
         parts = line.split()
-        if len(parts) == 2 and parts[1].lstrip("*") == name:
+        if len(parts) == 2 and parts[1].lstrip("*").removeprefix("./") == name and len(parts[0]) in DIGESTS:
             return parts[0].lower()
     raise NotToBeHad(f"the release lists no checksum for {name}")
 
 
-def unpack(archive: Path, target: Path) -> None:
-    """Take the engine's programs out of a release archive, and nothing else.
+def _digest(path: Path, like: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, DIGESTS[len(like)]).hexdigest()
+
+
+def unpack(tool: Tool, release: Release, archive: Path, target: Path) -> None:
+    """Take a tool's programs out of its release archive, and nothing else.
 
     Raises:
         InstallError: one of them is not in it.
     """
     with tarfile.open(archive) as tar:
-        for program in ENGINE.programs:
-            try:
-                source = tar.extractfile(f"pulumi/{program}")
-            except KeyError:
-                source = None
+        members = {member.name.removeprefix("./"): member for member in tar if member.isfile()}
+        for program in tool.programs:
+            source = tar.extractfile(members[name]) if (name := f"{release.inside}{program}") in members else None
             if source is None:
                 raise InstallError(f"{archive.name} holds no {program}")
             with source, (target / program).open("wb") as out:
@@ -136,14 +142,10 @@ def unpack(archive: Path, target: Path) -> None:
             (target / program).chmod(0o755)
 
 
-def _download(url: str, target: Path) -> str:
-    """Write what a URL gives into a file; returns its sha256."""
-    digest = hashlib.sha256()
+def _download(url: str, target: Path) -> None:
+    """Write what a URL gives into a file."""
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_S) as answer, target.open("wb") as out:  # noqa: S310
-            while chunk := answer.read(1 << 20):
-                digest.update(chunk)
-                out.write(chunk)
+            shutil.copyfileobj(answer, out, 1 << 20)
     except (OSError, http.client.HTTPException) as exc:
         raise NotToBeHad(f"{url}: {exc}") from None
-    return digest.hexdigest()

@@ -1,5 +1,7 @@
 """The installer's steps: announced, skipped, taken back when they fail, and never two at once."""
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -69,6 +71,38 @@ def test_a_built_tool_is_moved_into_place_complete(tmp_path, work, monkeypatch, 
     install.install(TOY, work)
     assert paths.installed(TOY)
     assert [entry.name for entry in (cache / "tools").iterdir()] == [paths.home(TOY).name]
+
+
+def test_a_package_embeds_files_of_a_module_without_their_being_copied_into_the_checkout(
+    tmp_path, work, monkeypatch, cache
+):
+    module = tmp_path / "module"
+    (module / "cmd").mkdir(parents=True)
+    (module / "cmd" / "schema.json").write_text("{}")
+    script = (
+        f'[ "$1" = mod ] && echo \'{{"Dir": "{module}"}}\' && exit\n'
+        'while [ "$1" != -overlay ]; do shift; done\n'
+        'cp "$2" "$4/toy"'
+    )
+    go(tmp_path / "bin", script, monkeypatch)
+    embedded = pins.ModuleFile("toy", "example.org/toy", "cmd/schema.json")
+    tool = dataclasses.replace(TOY, embedded=(embedded,))
+    install.install(tool, work)
+    overlay = json.loads((paths.home(tool) / "bin" / "toy").read_text())
+    assert overlay == {"Replace": {str(tmp_path / "go/toy/toy/schema.json"): str(module / "cmd" / "schema.json")}}
+    assert [entry.name for entry in paths.home(tool).iterdir()] == ["bin"]
+    assert list((tmp_path / "go" / "toy").iterdir()) == []
+
+
+def test_the_engine_finds_every_plugin_under_its_name_and_version(cache):
+    install.show_plugins()
+    install.show_plugins()
+    plugins = paths.pulumi_home() / "plugins"
+    for tool in pins.PLUGINS:
+        shown = plugins / f"{tool.name}-v{tool.version}" / f"pulumi-{tool.name}"
+        assert shown.readlink() == paths.home(tool) / "bin" / f"pulumi-{tool.name}"
+    assert len(list(plugins.iterdir())) == len(pins.PLUGINS)
+    assert not any(entry.is_symlink() for entry in plugins.iterdir())  # the engine takes a linked folder for no plugin
 
 
 def test_a_failed_build_leaves_nothing_and_shows_its_last_words_and_its_log(tmp_path, work, monkeypatch, cache):

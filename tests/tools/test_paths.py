@@ -29,7 +29,7 @@ def test_the_environment_puts_the_virtualenv_before_the_engine_before_the_rest(t
     env = paths.environment("home", tmp_path, environ)
     home = paths.home(pins.ENGINE, environ)
     assert env["PATH"].split(os.pathsep) == [str(tmp_path / ".venv" / "bin"), str(home / "bin"), "/usr/bin"]
-    assert env["PULUMI_HOME"] == str(home)
+    assert env["PULUMI_HOME"] == str(paths.pulumi_home(environ))
     assert env["HOMELAB_TOOLS"] == str(paths.home(pins.SERVERS, environ))
     assert "VIRTUAL_ENV" not in env
 

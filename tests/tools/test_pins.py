@@ -7,8 +7,9 @@ import shutil
 import pytest
 
 from tools import pins
+from tools.plugins import resource_random
 
-TOOLS = [pins.ENGINE, pins.SERVERS, pins.TALOS_CLIENT]
+TOOLS = [pins.ENGINE, pins.SERVERS, *pins.PLUGINS, *pins.TEST_TOOLS]
 
 
 def requirements(folder: str) -> dict[str, str]:
@@ -26,10 +27,21 @@ def test_the_pins_are_the_versions_of_the_go_modules():
     assert servers["sigs.k8s.io/kwok"] == pins.KWOK
     assert {servers[f"go.etcd.io/etcd/{part}/v3"] for part in ("server", "etcdctl", "etcdutl")} == {pins.ETCD}
     assert requirements("talosctl")["github.com/siderolabs/talos"] == pins.TALOSCTL
+    assert requirements("kubernetes")["github.com/pulumi/pulumi-kubernetes/sdk/v4"] == pins.KUBERNETES_PLUGIN
+    assert requirements("helm")["helm.sh/helm/v3"] == pins.HELM
+    major, minor, patch = map(int, pins.PROMTOOL.split("."))  # as a library, Prometheus 3.10.0 is called v0.310.0
+    assert requirements("promtool")["github.com/prometheus/prometheus"] == f"0.{major}{minor:02}.{patch}"
 
 
 def test_the_engine_is_the_version_of_the_python_sdk():
     assert f"\npulumi=={pins.PULUMI} " in (pins.ROOT / "requirements.txt").read_text()
+
+
+def test_the_plugins_are_the_versions_of_their_packages():
+    locked = (pins.ROOT / "requirements.txt").read_text()
+    assert f"\npulumi-kubernetes=={pins.KUBERNETES_PLUGIN} " in locked
+    assert f"\npulumi-random=={pins.RANDOM_PLUGIN} " in locked
+    assert resource_random.VERSION == pins.RANDOM_PLUGIN
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
@@ -48,6 +60,19 @@ def test_a_key_changes_with_the_recipe_and_with_its_modules_only(tmp_path):
     assert pins.key(dataclasses.replace(pins.TALOS_CLIENT, version="1.12.1"), tmp_path) != before
     (folder / "go.sum").write_text("")
     assert pins.key(pins.TALOS_CLIENT, tmp_path) != before
+
+
+def test_a_key_changes_with_a_script_of_our_own_and_with_build_tags(tmp_path, monkeypatch):
+    script = pins.ROOT / pins.RANDOM_PROVIDER.own[0].source
+    before = pins.key(pins.RANDOM_PROVIDER)
+    copy = tmp_path / pins.RANDOM_PROVIDER.own[0].source
+    copy.parent.mkdir(parents=True)
+    copy.write_text(script.read_text() + "# changed\n")
+    monkeypatch.setattr(pins, "ROOT", tmp_path)
+    assert pins.key(pins.RANDOM_PROVIDER) != before
+    build = pins.HELM_CLIENT.builds[0]
+    tagged = dataclasses.replace(pins.HELM_CLIENT, builds=(dataclasses.replace(build, tags=("netgo",)),))
+    assert pins.key(tagged) != pins.key(pins.HELM_CLIENT)
 
 
 def test_the_keys_differ():

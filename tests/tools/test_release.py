@@ -1,5 +1,6 @@
 """The engine from elsewhere: PATH and the release archive, the latter against a server of our own."""
 
+import dataclasses
 import hashlib
 import http.server
 import io
@@ -14,6 +15,15 @@ from tools import install, paths, pins, release
 from tools.work import InstallError, Progress, Work
 
 PROGRAMS = pins.ENGINE.programs
+
+
+def official(tool: pins.Tool) -> pins.Release:
+    assert tool.release
+    return tool.release
+
+
+ENGINE = official(pins.ENGINE)
+RANDOM = official(pins.RANDOM_PROVIDER)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -42,17 +52,26 @@ def target(tmp_path):
     return folder
 
 
-def publish(folder, programs=PROGRAMS, checksum=None):
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name in [*programs, "pulumi-language-cobol"]:
-            entry = tarfile.TarInfo(f"pulumi/{name}")
+def packed(names):
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for name in names:
+            entry = tarfile.TarInfo(name)
             entry.size = len(name)
             tar.addfile(entry, io.BytesIO(name.encode()))
-    name = release.archive_name()
-    (folder / name).write_bytes(packed.getvalue())
-    found = checksum or hashlib.sha256(packed.getvalue()).hexdigest()
+    return archive.getvalue()
+
+
+def publish(folder, programs=PROGRAMS, checksum=None):
+    archive = packed([f"pulumi/{name}" for name in [*programs, "pulumi-language-cobol"]])
+    name = release.archive_name(ENGINE)
+    (folder / name).write_bytes(archive)
+    found = checksum or hashlib.sha256(archive).hexdigest()
     (folder / f"pulumi-{pins.PULUMI}-checksums.txt").write_text(f"{'0' * 64}  other.tar.gz\n{found}  {name}\n")
+
+
+def fetch(target, url):
+    release.fetch(pins.ENGINE, dataclasses.replace(ENGINE, folder=url), target, target.parent)
 
 
 def engine(folder, version, programs=PROGRAMS):
@@ -66,17 +85,49 @@ def engine(folder, version, programs=PROGRAMS):
 def test_a_release_gives_the_engines_programs_and_nothing_else(site, target):
     folder, url = site
     publish(folder)
-    release.fetch(target, target.parent, url)
+    fetch(target, url)
     assert sorted(entry.name for entry in target.iterdir()) == sorted(PROGRAMS)
     assert all((target / name).stat().st_mode & 0o111 for name in PROGRAMS)
-    assert (target / "pulumi").read_text() == "pulumi"
+    assert (target / "pulumi").read_text() == "pulumi/pulumi"
+
+
+def test_a_plugins_release_has_its_program_at_the_top_and_a_list_of_sha1_sums(site, tmp_path, monkeypatch, capsys):
+    folder, url = site
+    monkeypatch.setenv("HOMELAB_CACHE", str(tmp_path / "cache"))
+    archive, name = packed(["LICENSE", "pulumi-resource-random"]), release.archive_name(RANDOM)
+    assert name.startswith(f"pulumi-resource-random-v{pins.RANDOM_PLUGIN}-")
+    (folder / name).write_bytes(archive)
+    (folder / RANDOM.checksums).write_text(f"{hashlib.sha1(archive).hexdigest()}  ./{name}\n")
+    tool = dataclasses.replace(pins.RANDOM_PROVIDER, release=dataclasses.replace(RANDOM, folder=url))
+    install.install(tool, Work(tmp_path / "log", Progress(1.0)))
+    bin_folder = paths.home(pins.RANDOM_PROVIDER) / "bin"
+    assert [entry.name for entry in bin_folder.iterdir()] == ["pulumi-resource-random"]
+    assert (bin_folder / "pulumi-resource-random").read_text() == "pulumi-resource-random"
+    assert "official release v4" in capsys.readouterr().err
+
+
+def test_a_plugin_whose_release_is_not_to_be_had_is_our_own_stand_in_and_says_so(site, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOMELAB_CACHE", str(tmp_path / "cache"))
+    tool = dataclasses.replace(pins.RANDOM_PROVIDER, release=dataclasses.replace(RANDOM, folder=site[1]))
+    install.install(tool, Work(tmp_path / "log", Progress(1.0)))
+    program = paths.home(pins.RANDOM_PROVIDER) / "bin" / "pulumi-resource-random"
+    assert program.read_text() == (pins.ROOT / "tools" / "plugins" / "resource_random.py").read_text()
+    assert program.stat().st_mode & 0o111
+    assert "own stand-in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("machine", "word"), [("x86_64", "amd64"), ("AMD64", "amd64"), ("aarch64", "arm64")])
+def test_an_archive_is_named_after_the_machine(machine, word):
+    assert release.archive_name(RANDOM, machine).endswith(f"-{word}.tar.gz")
+    with pytest.raises(release.NotToBeHad, match="no release for riscv64"):
+        release.archive_name(RANDOM, "riscv64")
 
 
 def test_an_archive_that_is_not_the_listed_one_is_an_error_and_no_reason_to_try_elsewhere(site, target):
     folder, url = site
     publish(folder, checksum="ab" * 32)
     with pytest.raises(InstallError, match="the release's list says abab"):
-        release.fetch(target, target.parent, url)
+        fetch(target, url)
     assert list(target.iterdir()) == []
 
 
@@ -84,23 +135,23 @@ def test_an_incomplete_archive_is_an_error(site, target):
     folder, url = site
     publish(folder, programs=PROGRAMS[:-1])
     with pytest.raises(InstallError, match=PROGRAMS[-1]):
-        release.fetch(target, target.parent, url)
+        fetch(target, url)
 
 
 def test_a_release_that_is_not_there_is_left_for_the_next_source(site, target):
     folder, url = site
     with pytest.raises(release.NotToBeHad, match="404"):
-        release.fetch(target, target.parent, url)
+        fetch(target, url)
     (folder / f"pulumi-{pins.PULUMI}-checksums.txt").write_text("")
     with pytest.raises(release.NotToBeHad, match="lists no checksum"):
-        release.fetch(target, target.parent, url)
+        fetch(target, url)
 
 
 def test_a_host_that_refuses_is_left_for_the_next_source(target):
     with socket.socket() as unused:
         unused.bind(("127.101.0.2", 0))
         with pytest.raises(release.NotToBeHad, match="refused"):
-            release.fetch(target, target.parent, f"http://127.101.0.2:{unused.getsockname()[1]}")
+            fetch(target, f"http://127.101.0.2:{unused.getsockname()[1]}")
 
 
 @pytest.mark.parametrize(
