@@ -8,6 +8,7 @@ import settings
 from components import outputs
 from components.control_plane import ControlPlane, secrets
 from components.node import Node
+from components.spec import installs_network
 
 lab = settings.from_pulumi()
 talosconfig = Path(".homelab") / pulumi.get_stack() / "talosconfig"
@@ -18,7 +19,7 @@ control_plane = ControlPlane(lab, bundle, nodes)
 members = [node.join(control_plane.cluster) for node in nodes]
 outputs.export(lab, control_plane.cluster)
 
-if lab.platform.any or lab.cluster.cni.is_cilium:
+if lab.platform.any or installs_network(lab):
     from components.platform import platform  # what it imports takes longer than a cluster without a platform
 
     outputs.export_platform(lab, platform(lab, control_plane.cluster, members))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from components.part import Part, Site
+from components.part import Part, Site, requests
 from components.versions import CHARTS
 from providers.kubernetes.ready import Webhook
 from settings.parts import MetalLB as Settings
@@ -42,15 +42,17 @@ class MetalLB(Part):
 
 
 def values() -> dict[str, Any]:
-    """L2 alone, so no BGP daemon beside it; and control planes announce too."""
+    """L2 alone, so no BGP daemon beside it.
+
+    A speaker keeps quiet on nodes with the label `exclude-from-external-load-balancers`; the machine config gives it to
+    control planes only where they run no pods.
+    """
     return {
         "frrk8s": {"enabled": False},
-        "controller": {"resources": _requests("25m", "64Mi")},
+        "controller": {"resources": requests("25m", "64Mi")},
         "speaker": {
             "frr": {"enabled": False},
-            # Control planes carry a label that excludes them; in a small lab nobody else may be there to announce.
-            "ignoreExcludeLB": True,
-            "resources": _requests("25m", "64Mi"),
+            "resources": requests("25m", "64Mi"),
         },
     }
 
@@ -67,7 +69,3 @@ def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 def _addresses(site: Site) -> dict[str, Sequence[str]]:
     return {"addresses": [str(pool) for pool in site.lab.platform.pools]}
-
-
-def _requests(cpu: str, memory: str) -> dict[str, dict[str, str]]:
-    return {"requests": {"cpu": cpu, "memory": memory}}

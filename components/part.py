@@ -156,6 +156,11 @@ class Part(pulumi.ComponentResource):
         return RandomPassword(f"{self.name}-{suffix}", length=PASSWORD_LENGTH, special=False, opts=self.child())
 
 
+def requests(cpu: str, memory: str) -> dict[str, dict[str, str]]:
+    """The `resources` of a container that is sure to get so much, and may take more."""
+    return {"requests": {"cpu": cpu, "memory": memory}}
+
+
 def opened(values: Any) -> Any:
     """Values of the settings, with the encrypted ones as Pulumi secrets."""
     if isinstance(values, SecretStr):

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.cert_manager import CertManager
+from components.cilium import Cilium
+from components.flannel import Flannel
+from components.headlamp import Headlamp
 from components.metallb import MetalLB
+from components.metrics_server import MetricsServer
+from components.nfs import Nfs
 from components.part import Part, Site
+from components.traefik import Traefik
 from providers.charts import Library
 from providers.talos.resources import Cluster
 from settings import Settings
+from settings.models import Cni
 
 CHARTS = Path(".homelab") / "charts"
 LOCK = Path("charts.lock.yaml")
@@ -22,14 +31,36 @@ LOCK = Path("charts.lock.yaml")
 
 def platform(lab: Settings, cluster: Cluster, members: Sequence[pulumi.Resource]) -> list[Part]:
     """Build the parts that are on. A part waits for others by `Site.behind`, and depends on none."""
-    chosen = lab.platform
-    site = Site(lab, cluster, _provider(cluster), _charts(lab), tuple(members))
-    metallb = MetalLB(site, chosen.metallb) if chosen.metallb and chosen.on("metallb") else None
-    return [part for part in (metallb,) if part is not None]
+    bare = Site(lab, cluster, _provider(cluster), _charts(lab))
+    network = _network(bare)
+    site = replace(bare, ready=tuple(members)).behind(network)
+    return [part for part in (network, *_services(site)) if part is not None]
+
+
+def _network(site: Site) -> Part | None:
+    """The pods' network, where Talos doesn't bring it. Nodes are Ready after it, so it waits for none."""
+    cni = site.lab.cluster.cni
+    if cni.is_cilium:
+        return Cilium(site, site.lab.platform.cilium)
+    return Flannel(site) if cni is Cni.FLANNEL_HOST_GW else None
+
+
+def _services(site: Site) -> Iterator[Part | None]:
+    """Addresses, names and storage first; then what people look at."""
+    on = site.lab.platform
+    yield MetricsServer(site, on.metrics_server) if on.metrics_server and on.metrics_server.enabled else None
+    metallb = MetalLB(site, on.metallb) if on.metallb and on.metallb.enabled else None
+    cert_manager = CertManager(site, on.cert_manager) if on.cert_manager and on.cert_manager.enabled else None
+    nfs = Nfs(site, on.nfs) if on.nfs and on.nfs.enabled else None
+    web = site.behind(metallb, cert_manager)
+    traefik = Traefik(web, on.traefik) if on.traefik and on.traefik.enabled else None
+    pages = web.behind(traefik, nfs)
+    yield from (metallb, cert_manager, nfs, traefik)
+    yield Headlamp(pages, on.headlamp) if on.headlamp and on.headlamp.enabled else None
 
 
 def _provider(cluster: Cluster) -> kubernetes.Provider:
-    """What applies the objects. It is known by the cluster's name: new credentials update it, and replace nothing."""
+    """What applies the objects. New credentials update it: a provider that is replaced replaces all that it made."""
     return kubernetes.Provider(
         "kubernetes",
         kubeconfig=cluster.kubeconfig,

@@ -6,11 +6,17 @@ from typing import Any
 
 from providers.talos.schematic import Schematic, installer
 from settings import Node, Settings
+from settings.models import Cni
 
 
 def schematic(node: Node, lab: Settings) -> Schematic:
     """What the node's image is made of."""
     return Schematic(node.module.overlay, lab.cluster.talos.extensions)
+
+
+def installs_network(lab: Settings) -> bool:
+    """Whether the pods' network is a part of the platform: neither Talos brings it nor the owner."""
+    return lab.cluster.cni not in (Cni.FLANNEL, Cni.NONE)
 
 
 def spec(node: Node, lab: Settings) -> dict[str, Any]:

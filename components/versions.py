@@ -40,8 +40,14 @@ CHARTS: dict[str, ChartSource] = {
 IMAGES: dict[str, str] = {
     # renovate: datasource=docker depName=adguard/adguardhome
     "adguard": "docker.io/adguard/adguardhome:v0.107.79",
+    # renovate: datasource=docker depName=ghcr.io/flannel-io/flannel
+    "flannel": "ghcr.io/flannel-io/flannel:v0.28.0",
+    # renovate: datasource=docker depName=ghcr.io/flannel-io/flannel-cni-plugin
+    "flannel-plugin": "ghcr.io/flannel-io/flannel-cni-plugin:v1.8.0-flannel1",
     # renovate: datasource=docker depName=jesec/flood
     "flood": "docker.io/jesec/flood:4.16.1",
+    # renovate: datasource=docker depName=registry.k8s.io/sig-storage/nfs-provisioner
+    "nfs-server": "registry.k8s.io/sig-storage/nfs-provisioner:v4.0.8",
     # renovate: datasource=docker depName=crazymax/rtorrent-rutorrent versioning=loose
     "rtorrent": "docker.io/crazymax/rtorrent-rutorrent:5.3.7-0.16.17-r1",
 }
