@@ -145,7 +145,7 @@ class Kube:
             return tuple(self._get("/api/v1/pods", {"fieldSelector": f"spec.nodeName={node}"})["items"])
 
     def look(self, path: str) -> Mapping[str, Any] | None:
-        """Any object or list, by its path in the API; None when it is not there."""
+        """Any object or list, by its path in the API; None when it is not there, or its kind isn't."""
         return self._call("GET", path, missing_ok=True)
 
     def wait_ready(self, name: str, deadline: Deadline, progress: Progress = _quiet) -> NodeView:
@@ -276,7 +276,7 @@ class Kube:
                 content=None if body is None else json.dumps(body),
                 headers={"Content-Type": content_type},
             )
-        if missing_ok and answer.status_code == httpx2.codes.NOT_FOUND and _is_status(answer):
+        if missing_ok and answer.status_code == httpx2.codes.NOT_FOUND and (_is_status(answer) or _is_no_kind(answer)):
             return None
         if not answer.is_success:
             raise self.refusal(answer)
@@ -369,6 +369,11 @@ def _parsed(answer: httpx2.Response, server: str) -> dict[str, Any]:
 
 def _is_status(answer: httpx2.Response) -> bool:
     return '"kind":"Status"' in answer.text.replace(" ", "")[:4096]
+
+
+def _is_no_kind(answer: httpx2.Response) -> bool:
+    """The API server's words for a group of the API that nobody has installed; only there it says no Status."""
+    return answer.url.path.startswith("/apis/") and answer.text.strip() == "404 page not found"
 
 
 def _words(answer: httpx2.Response) -> str:
