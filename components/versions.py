@@ -34,6 +34,8 @@ CHARTS: dict[str, ChartSource] = {
     "metrics-server": ChartSource("https://kubernetes-sigs.github.io/metrics-server", "3.13.1"),
     # renovate: datasource=helm depName=traefik registryUrl=https://traefik.github.io/charts
     "traefik": ChartSource("https://traefik.github.io/charts", "41.3.0"),
+    # renovate: datasource=docker depName=quay.io/enix/charts/x509-certificate-exporter
+    "x509-certificate-exporter": ChartSource("oci://quay.io/enix/charts", "4.2.0"),
 }
 """Chart name -> where it comes from."""
 
@@ -44,6 +46,8 @@ IMAGES: dict[str, str] = {
     "flannel": "ghcr.io/flannel-io/flannel:v0.28.0",
     # renovate: datasource=docker depName=ghcr.io/flannel-io/flannel-cni-plugin
     "flannel-plugin": "ghcr.io/flannel-io/flannel-cni-plugin:v1.8.0-flannel1",
+    # renovate: datasource=docker depName=coredns/coredns registryUrl=https://registry.k8s.io
+    "coredns": "registry.k8s.io/coredns/coredns:v1.12.1",
     # renovate: datasource=docker depName=jesec/flood
     "flood": "docker.io/jesec/flood:4.16.1",
     # renovate: datasource=docker depName=registry.k8s.io/sig-storage/nfs-provisioner
