@@ -1,5 +1,6 @@
 """The typed settings of a lab: read once, every mistake reported at once, each with its path and the fix."""
 
+from .applications import Application
 from .load import from_pulumi, from_values, load, stack_file
 from .models import (
     Board,
@@ -16,15 +17,16 @@ from .models import (
     Module,
     Network,
     Node,
-    Platform,
     Registries,
     Role,
     Settings,
     Talos,
 )
+from .platform import Platform
 from .problems import Problem, SettingsError
 
 __all__ = [
+    "Application",
     "Board",
     "Cluster",
     "Cni",

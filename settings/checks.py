@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import urlsplit
 
-from . import support
+from . import certificates, parts_checks, platform_checks, support
 from .draft import Draft, DraftNode
 from .patches import patches
 from .problems import Problem, Where, closest
@@ -256,5 +256,22 @@ CHECKS: tuple[Check, ...] = (
     installs,
     quorum,
     patches,
+    platform_checks.dhcp,
+    platform_checks.pools,
+    platform_checks.fixed,
+    platform_checks.unaddressed,
+    platform_checks.resolvers,
+    platform_checks.policies,
+    platform_checks.names,
+    platform_checks.hosts,
+    parts_checks.needs,
+    parts_checks.longhorn,
+    parts_checks.nfs,
+    parts_checks.classes,
+    parts_checks.zone,
+    parts_checks.backups,
+    parts_checks.receivers,
+    parts_checks.applications,
+    certificates.keys,
 )
 """Every check, in the order in which problems are found."""

@@ -5,15 +5,16 @@ A file with a mistyped role still has two nodes in one slot, and its owner wants
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from pydantic import StrictInt, TypeAdapter, ValidationError
+from pydantic import StrictInt
 
-from . import kinds
-from .models import DEFAULT_PODS, DEFAULT_SERVICES, Cni, Module, Role
+from . import kinds, ranges
+from .models import DEFAULT_EXTENSIONS, DEFAULT_PODS, DEFAULT_SERVICES, Cni, Module, Role
+from .platform_draft import PlatformDraft, platform_draft
 from .problems import Where
+from .wellformed import read
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Draft:
     port: int | None
     subnet: IPv4Network | None
     gateway: IPv4Address | None
+    dhcp: ranges.AddressRange | None
     nameservers: tuple[IPv4Address | None, ...]
     pods: tuple[IPv4Network | None, ...]
     services: tuple[IPv4Network | None, ...]
@@ -60,16 +62,13 @@ class Draft:
     nodes: tuple[DraftNode, ...]
     installs: dict[str, Any]
     patches: dict[Where, dict[str, Any]]
+    logins: tuple[str, ...]
+    platform: PlatformDraft
 
 
 def draft(sections: Mapping[str, object]) -> Draft:
     """Reads every value on its own, so that a bad one hides no other."""
     return _Reader(sections).draft()
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 class _Reader:
@@ -84,16 +83,16 @@ class _Reader:
 
     def one(self, kind: Any, *where: str, default: Any = None) -> Any:
         raw = self.raw(*where)
-        return default if raw is None else _read(kind, raw)
+        return default if raw is None else read(kind, raw)
 
     def many(self, kind: Any, *where: str, default: tuple[Any, ...] = ()) -> tuple[Any, ...]:
         raw = self.raw(*where)
         if raw is None:
             return default
-        return tuple(_read(kind, item) for item in raw) if isinstance(raw, list) else ()
+        return tuple(read(kind, item) for item in raw) if isinstance(raw, list) else ()
 
-    def names(self, section: str) -> list[str]:
-        raw = self.raw(section)
+    def names(self, *where: str) -> list[str]:
+        raw = self.raw(*where)
         return [key for key in raw if isinstance(key, str)] if isinstance(raw, Mapping) else []
 
     def draft(self) -> Draft:
@@ -105,6 +104,7 @@ class _Reader:
             port=self.one(StrictInt, "cluster", "endpoint", "port"),
             subnet=self.one(kinds.Subnet, *network, "subnet"),
             gateway=self.one(kinds.Address, *network, "gateway"),
+            dhcp=self.one(ranges.Range, *network, "dhcp"),
             nameservers=self.many(kinds.Address, *network, "nameservers"),
             pods=self.many(kinds.Subnet, "cluster", "pod_subnets", default=(DEFAULT_PODS,)),
             services=self.many(kinds.Subnet, "cluster", "service_subnets", default=(DEFAULT_SERVICES,)),
@@ -112,13 +112,15 @@ class _Reader:
             kubernetes=self.one(kinds.Version, "cluster", "kubernetes", "version"),
             cni=self.one(Cni, "cluster", "cni", default=Cni.FLANNEL),
             schedules=self.raw("cluster", "schedule_on_control_planes") is not False,
-            extensions=self.many(kinds.Extension, "cluster", "talos", "extensions"),
+            extensions=self.many(kinds.Extension, "cluster", "talos", "extensions", default=DEFAULT_EXTENSIONS),
             single_image=tuple(key for key in ("image", "sha256") if self.raw("cluster", "talos", key) is not None),
             boards={name: self.one(kinds.BoardAddress, "boards", name, "address") for name in self.names("boards")},
             pinned=tuple(name for name in self.names("boards") if self.raw("boards", name, "fingerprint") is not None),
             nodes=tuple(self.node(name) for name in self.names("nodes")),
             installs={name: self.raw("nodes", name, "install") for name in self.names("nodes")},
             patches=self.patches(),
+            logins=tuple(self.names("cluster", "registries", "credentials")),
+            platform=platform_draft(self.raw("platform")),
         )
 
     def node(self, name: str) -> DraftNode:
@@ -145,10 +147,3 @@ class _Reader:
             for i, patch in enumerate(self.many(kinds.Patch, *map(str, owner), "patches"))
         ]
         return {where: patch for where, patch in found if patch is not None}
-
-
-def _read(kind: Any, raw: object) -> Any:
-    try:
-        return _adapter(kind).validate_python(raw)
-    except ValidationError:
-        return None

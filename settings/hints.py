@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from . import support
+from . import certificates, support
 from .checks import Check
 from .draft import Draft
 from .models import Cni, Role
@@ -72,7 +72,16 @@ def _restricted(key: str) -> bool:
     return own and not free
 
 
-HINTS: tuple[Check, ...] = (versions, network, places, quorum, labels)
+def forwarded(draft: Draft) -> Iterator[Problem]:
+    """A router forwards the torrent port to an address, and any of the pools may be another one tomorrow."""
+    for name, application in draft.platform.known.applications.items():
+        if application.torrent is not None and application.enabled and name not in draft.platform.addresses:
+            where = ("platform", "applications", name)
+            message = f"has no fixed address to forward port {application.torrent.port} to"
+            yield Problem(where, message, f"write one under platform.addresses.{name}")
+
+
+HINTS: tuple[Check, ...] = (versions, network, places, quorum, labels, forwarded, certificates.dates)
 """Every source of warnings."""
 
 

@@ -180,8 +180,8 @@ class Cluster(Part):
     talos: Talos = key("The operating system of the nodes.", {"version": "v1.13.9"})
     kubernetes: Kubernetes = key("The Kubernetes that Talos runs.", {"version": "v1.36.1"})
     cni: Cni = key(
-        "Who gives pods their network. Only the two cilium enforce NetworkPolicy; flannel-host-gw routes without VXLAN, "
-        "for nodes in one LAN; cilium-kube-proxy-free also takes kube-proxy's place; with none, nodes stay NotReady "
+        "Who gives pods their network. Only the two cilium enforce NetworkPolicy; flannel-host-gw is flannel without "
+        "VXLAN; cilium-kube-proxy-free also takes kube-proxy's place; with none, nodes stay NotReady "
         "until a CNI is installed by hand.",
         default=Cni.FLANNEL,
     )
@@ -324,6 +324,19 @@ class Settings(Part):
     def control_plane_addresses(self) -> tuple[IPv4Address, ...]:
         """Where the Talos API of the control planes answers; never the VIP, which dies with etcd."""
         return tuple(node.address for node in self.control_planes)
+
+    @property
+    def schedulable_nodes(self) -> tuple[Node, ...]:
+        """The enabled nodes that run ordinary pods, in the file's order. Taints are not looked at."""
+        everywhere = self.cluster.schedule_on_control_planes
+        return tuple(node for node in self.enabled_nodes if everywhere or not node.is_control_plane)
+
+    @property
+    def longhorn_replicas(self) -> int:
+        """Replicas of a Longhorn volume: what the file says, else 3 or as many as there are nodes for them."""
+        longhorn = self.platform.longhorn
+        given = longhorn.replicas if longhorn is not None else None
+        return given or max(1, min(3, len(self.schedulable_nodes)))
 
     @property
     def warnings(self) -> tuple[Problem, ...]:

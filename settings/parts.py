@@ -120,7 +120,6 @@ class Dns(Switched):
     upstreams: tuple[kinds.Address, ...] = key(
         "Servers that are asked for all other names, by address: a name would have to be resolved first.",
         default=(IPv4Address("9.9.9.9"), IPv4Address("1.1.1.1")),
-        min_length=1,
     )
     zone: Zone | None = key("A second DNS server for a zone. Absent: none.", default=None)
     records: dict[platform_kinds.RecordName, kinds.Address] = key(

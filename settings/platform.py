@@ -74,7 +74,7 @@ class Platform(Part):
     @property
     def hosts(self) -> dict[str, str]:
         """Host name -> the part or application that answers it. Empty without Traefik, which brings them all."""
-        return dict(self._hosts()) if self.on("traefik") else {}
+        return dict(self.every_host())
 
     def on(self, name: str) -> bool:
         """Whether a part (`cert-manager` or `cert_manager`) or an application is on. An unknown name is off."""
@@ -92,7 +92,10 @@ class Platform(Part):
         """The host name of a part or application, or None where it has none."""
         return next((host for host, owner in self.hosts.items() if owner == name), None)
 
-    def _hosts(self) -> Iterator[tuple[str, str]]:
+    def every_host(self) -> Iterator[tuple[str, str]]:
+        """The pairs that `hosts` is made of, before a host that is there twice becomes one."""
+        if not self.on("traefik"):
+            return
         for label, part in HOSTS.items():
             if self.on(part) and (part != "traefik" or (self.traefik is not None and self.traefik.dashboard)):
                 yield f"{label}.{self.domain}", part

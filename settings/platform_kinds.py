@@ -38,7 +38,9 @@ def _image(value: object) -> str:
     host, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     if not _REPOSITORY.match(host + slash + last) or (colon and not _TAG.match(tag)):
-        raise wrong(f"{quoted(text)} is not an image", "write repository:tag, such as nginxinc/nginx-unprivileged:1.29.1")
+        raise wrong(
+            f"{quoted(text)} is not an image", "write repository:tag, such as nginxinc/nginx-unprivileged:1.29.1"
+        )
     if at and not _DIGEST.match(digest):
         raise wrong(f"{quoted(text)} has no good digest", "write @sha256: and 64 hex digits")
     if not at and (not tag or tag in _MOVING_TAGS):
@@ -105,7 +107,7 @@ def _variable(value: object) -> str:
 
 
 def _variable_value(value: object) -> str | SecretStr:
-    return value if isinstance(value, SecretStr) else as_text(value, "Europe/Berlin")
+    return value if isinstance(value, SecretStr) else as_text(value, str(value))
 
 
 def _quantity(pattern: re.Pattern[str], example: str) -> Any:

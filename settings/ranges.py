@@ -1,5 +1,6 @@
 """Ranges of addresses, written as a router's page shows them (`FIRST-LAST`) or as a network."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Annotated
@@ -33,6 +34,16 @@ class AddressRange:
         """Whether every address is in the network."""
         return self.first in network and self.last in network
 
+    def without(self, addresses: Iterable[IPv4Address]) -> Iterator["AddressRange"]:
+        """What is left of the range when some of its addresses are taken out."""
+        first = self.first
+        for taken in sorted(addresses):
+            if first < taken:
+                yield AddressRange(first, taken - 1)
+            first = max(first, taken + 1)
+        if first <= self.last:
+            yield AddressRange(first, self.last)
+
 
 def _range(value: object) -> AddressRange:
     if isinstance(value, AddressRange):
@@ -59,6 +70,4 @@ def _first_to_last(text: str) -> AddressRange:
 
 _SCHEMA = {"type": "string", "pattern": "^[0-9.]+ *(-|/) *[0-9.]+$"}
 
-Range = Annotated[
-    AddressRange, *kind(_range, _SCHEMA), PlainSerializer(str, return_type=str, when_used="json")
-]
+Range = Annotated[AddressRange, *kind(_range, _SCHEMA), PlainSerializer(str, return_type=str, when_used="json")]

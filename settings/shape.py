@@ -48,8 +48,6 @@ def _words(detail: ErrorDetails, where: Where) -> tuple[str, str]:
             return f"{quoted(value)} is unknown", _choices(where, str(value))
         case "greater_than_equal" | "less_than_equal":
             return f"{value} is out of range", _range(where, context)
-        case "too_short":
-            return "is empty", "write at least one, or leave it out"
     return _wrong_type(kind, value)
 
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from settings import Problem, SettingsError, load
+from settings.load import SECTIONS
 from settings.yamlfile import parse
 
 _SLOW_IS_FINE = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=40)
@@ -39,12 +40,38 @@ def labs(draw: st.DrawFn) -> dict[str, Any]:
         "endpoint": {"vip": address[count], "port": draw(st.integers(1, 65535))},
         "talos": {"version": draw(st.sampled_from(["v1.12.11", "v1.13.9"])), "allow_reboot": draw(st.booleans())},
         "kubernetes": {"version": draw(st.sampled_from(["v1.31.2", "v1.35.4"]))},
-        "cni": draw(st.sampled_from(["flannel", "cilium", "none"])),
+        "cni": draw(st.sampled_from(["flannel", "flannel-host-gw", "cilium", "cilium-kube-proxy-free", "none"])),
         "pod_subnets": ["172.16.0.0/16"],
         "service_subnets": ["172.20.0.0/16"],
         "network": {"subnet": str(lan), "time_servers": draw(st.lists(st.just("pool.ntp.org"), max_size=1))},
     }
-    return {"homelab:cluster": cluster, "homelab:boards": boards, "homelab:nodes": nodes}
+    return {
+        "homelab:cluster": cluster,
+        "homelab:boards": boards,
+        "homelab:nodes": nodes,
+        "homelab:platform": _platform(draw, lan),
+    }
+
+
+def _platform(draw: st.DrawFn, lan: IPv4Network) -> dict[str, Any]:
+    """Parts that hold together, above the boards of the LAN."""
+    always = {
+        "pools": [f"{lan[210]}-{lan[219]}", f"{lan[224]}-{lan[231]}"],
+        "addresses": {"dns": str(lan[draw(st.integers(210, 219))])},
+        "dns": {"enabled": draw(st.booleans()), "records": {"nas.example": str(lan[250])}},
+        "metallb": {},
+        "cert_manager": {},
+        "nfs": {"server": "nas.home.arpa", "path": "/export"},
+    }
+    parts: dict[str, Any] = {
+        "domain": draw(st.sampled_from(["local", "home.arpa"])),
+        "traefik": {"dashboard": draw(st.booleans()), "values": {"replicas": draw(st.integers())}},
+        "longhorn": {"enabled": draw(st.booleans()), "snapshots": {"schedule": "*/5 0-6 * * 1,3", "keep": 2}},
+        "monitoring": {"receivers": [{"name": "phone", "ntfy": {"topic": draw(st.sampled_from(["a", "b_c"]))}}]},
+        "etcd_backup": {"keep": draw(st.integers(1, 99))},
+        "applications": {"web": {"image": "a/b:1.2", "port": draw(st.integers(1, 65535)), "env": {"TZ": "UTC"}}},
+    }
+    return always | {key: value for key, value in parts.items() if draw(st.booleans())}
 
 
 def _node(draw: st.DrawFn, i: int, address: str) -> dict[str, Any]:
@@ -116,7 +143,9 @@ def _problems(file: Path) -> tuple[Problem, ...] | None:
 
 
 _scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
-_keys = st.sampled_from(["name", "secure", "password", "patches", "labels", "install", "machine"]) | st.text(max_size=6)
+_keys = st.sampled_from(
+    ["name", "secure", "password", "patches", "labels", "install", "machine", "pools", "nfs", "applications", "values"]
+) | st.text(max_size=6)
 _anything = st.recursive(
     _scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=4), max_leaves=12
 )
@@ -138,9 +167,7 @@ def test_one_value_replaced_by_anything_never_crashes(config: dict[str, Any], da
 @given(_anything)
 @_SLOW_IS_FINE
 def test_any_data_never_crashes(value: Any):
-    _never_crashes(
-        yaml.safe_dump({"config": {"homelab:cluster": value, "homelab:nodes": value, "homelab:boards": value}}).encode()
-    )
+    _never_crashes(yaml.safe_dump({"config": {f"homelab:{section}": value for section in SECTIONS}}).encode())
 
 
 @given(st.text(alphabet="abc:{}[]-#&*!|>'\"%@`? \n\t0<~.,", max_size=80))
