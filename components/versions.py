@@ -46,12 +46,14 @@ IMAGES: dict[str, str] = {
     "flannel": "ghcr.io/flannel-io/flannel:v0.28.0",
     # renovate: datasource=docker depName=ghcr.io/flannel-io/flannel-cni-plugin
     "flannel-plugin": "ghcr.io/flannel-io/flannel-cni-plugin:v1.8.0-flannel1",
-    # renovate: datasource=docker depName=coredns/coredns registryUrl=https://registry.k8s.io
+    # renovate: datasource=docker depName=registry.k8s.io/coredns/coredns
     "coredns": "registry.k8s.io/coredns/coredns:v1.12.1",
     # renovate: datasource=docker depName=jesec/flood
     "flood": "docker.io/jesec/flood:4.16.1",
     # renovate: datasource=docker depName=registry.k8s.io/sig-storage/nfs-provisioner
     "nfs-server": "registry.k8s.io/sig-storage/nfs-provisioner:v4.0.8",
+    # renovate: datasource=docker depName=library/python
+    "python": "docker.io/library/python:3.13.5-alpine3.22",
     # renovate: datasource=docker depName=crazymax/rtorrent-rutorrent versioning=loose
     "rtorrent": "docker.io/crazymax/rtorrent-rutorrent:5.3.7-0.16.17-r1",
 }

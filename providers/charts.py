@@ -1,7 +1,7 @@
 """Helm charts as files on this machine: fetched once from a chart repository, and known by their digest ever after.
 
 The wire is that of a classic chart repository: `index.yaml` and archives beside it,
-https://helm.sh/docs/topics/chart_repository/.
+https://helm.sh/docs/topics/chart_repository/. Upstreams that have none are read from their registry (`oci://`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 import httpx2
 import yaml
 
+from providers import oci
 from providers.deadline import Deadline
 from providers.errors import HomelabError, ProtocolError, RefusedError, UnreachableError, UserError
 
@@ -87,15 +88,13 @@ class Library:
 
     def _fetch(self, source: str, chart: str, version: str, file: Path) -> None:
         try:
-            entry = self._entry(source, chart, version)
-            url = _archive_url(source, chart, entry)
-            data = self._get(url)
+            data, promised, url = self._download(source, chart, version)
         except UnreachableError as error:
             raise UnreachableError(
                 f"chart {chart} {version}: {error}; try again, set platform.charts.mirror, or put the archive at {file}"
             ) from error
         digest = _sha256(data)
-        _expect(url, data, digest, str(entry.get("digest") or ""))
+        _expect(url, data, digest, promised)
         locked = self._locked(source, chart, version)
         if locked not in (None, digest):
             raise RefusedError(
@@ -104,10 +103,19 @@ class Library:
             )
         _write(file, data)
 
+    def _download(self, source: str, chart: str, version: str) -> tuple[bytes, str, str]:
+        """The archive, the digest that its source promises, and where it is from."""
+        if source.startswith("oci"):
+            data, promised = oci.pull(source, chart, version, self._answer)
+            return data, promised, f"{source}/{chart}:{version}"
+        entry = self._entry(source, chart, version)
+        url = _archive_url(source, chart, entry)
+        return self._get(url), str(entry.get("digest") or ""), url
+
     def _entry(self, source: str, chart: str, version: str) -> Mapping[str, Any]:
         entries = self._index(source)
         if chart not in entries:
-            known = ", ".join(sorted(entries)[:12]) or "none"
+            known = ", ".join(sorted(entries)[:12]) or "none at all"
             raise UserError(
                 f"chart {chart}: the repository {source} has no chart of that name (it has {known}); {self._mend()}"
             )
@@ -135,16 +143,23 @@ class Library:
         return self._indexes[source]
 
     def _get(self, url: str) -> bytes:
+        answer = self._answer(url, {})
+        if not answer.is_success:
+            raise RefusedError(f"{url}: the server wants a login (HTTP status {answer.status_code}); {self._mend()}")
+        return answer.content
+
+    def _answer(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
+        """Success, or 401, which a registry answers to everybody first."""
         deadline, pause = Deadline(FETCH_S), self._pause_s
-        for attempt in range(1, TRIES + 1):
+        for _ in range(TRIES - 1):
             try:
-                return _get_once(url, self._mend())
+                return _ask(url, headers, self._mend())
             except UnreachableError:
-                if attempt == TRIES or deadline.expired:
+                if deadline.expired:
                     raise
                 deadline.sleep(pause)
                 pause *= 2
-        raise UnreachableError(f"{url}: no answer")  # not reached: the last try raises
+        return _ask(url, headers, self._mend())
 
     def _locked(self, source: str, chart: str, version: str) -> str | None:
         if self._lock is None:
@@ -160,19 +175,19 @@ class Library:
         _write(self._lock, (LOCK_HEADER + yaml.safe_dump(known, width=200)).encode())
 
 
-def _get_once(url: str, mend: str) -> bytes:
+def _ask(url: str, headers: Mapping[str, str], mend: str) -> httpx2.Response:
     timeout = httpx2.Timeout(READ_S, connect=CONNECT_S)
     try:
-        answer = httpx2.get(url, timeout=timeout, follow_redirects=True)
+        answer = httpx2.get(url, headers=dict(headers), timeout=timeout, follow_redirects=True)
     except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
         raise UserError(f"{url}: can't be followed ({error}); {mend}") from error
     except httpx2.HTTPError as error:
         raise UnreachableError(f"{url}: no answer ({str(error) or type(error).__name__})") from error
     if answer.status_code in PASSING:
         raise UnreachableError(f"{url}: the server can't serve now (HTTP status {answer.status_code})")
-    if not answer.is_success:
+    if not answer.is_success and answer.status_code != httpx2.codes.UNAUTHORIZED:
         raise _refusal(url, answer.status_code, mend)
-    return answer.content
+    return answer
 
 
 def _refusal(url: str, status: int, mend: str) -> HomelabError:
@@ -191,7 +206,7 @@ def _archive_url(source: str, chart: str, entry: Mapping[str, Any]) -> str:
 def _expect(url: str, data: bytes, digest: str, promised: str) -> None:
     promised = promised.removeprefix("sha256:")
     if promised and promised != digest:
-        raise ProtocolError(f"{url}: has the SHA-256 {digest}, but the repository's index says {promised}")
+        raise ProtocolError(f"{url}: has the SHA-256 {digest}, but the repository says {promised}")
     if not data.startswith(_GZIP):
         raise ProtocolError(f"{url}: is not the archive of a chart; a login page or a proxy answers there")
 
@@ -203,9 +218,10 @@ def _read_lock(lock: Path) -> dict[str, dict[str, dict[str, str]]]:
         return {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{lock}: is not YAML; restore it from version control") from error
-    if not isinstance(known, dict) or not all(isinstance(charts, dict) for charts in known.values()):
+    charts = list(known.values()) if isinstance(known, dict) else [None]
+    if not all(isinstance(found, dict) and all(isinstance(item, dict) for item in found.values()) for found in charts):
         raise UserError(f"{lock}: is not a list of charts; restore it from version control")
-    return known
+    return dict(known)
 
 
 def _write(file: Path, data: bytes) -> None:
