@@ -52,7 +52,7 @@ IMAGES: dict[str, str] = {
     "flood": "docker.io/jesec/flood:4.16.1",
     # renovate: datasource=docker depName=registry.k8s.io/sig-storage/nfs-provisioner
     "nfs-server": "registry.k8s.io/sig-storage/nfs-provisioner:v4.0.8",
-    # renovate: datasource=docker depName=library/python
+    # renovate: datasource=docker depName=python
     "python": "docker.io/library/python:3.13.5-alpine3.22",
     # renovate: datasource=docker depName=crazymax/rtorrent-rutorrent versioning=loose
     "rtorrent": "docker.io/crazymax/rtorrent-rutorrent:5.3.7-0.16.17-r1",

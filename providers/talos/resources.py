@@ -164,6 +164,7 @@ class Cluster(Resource, module="talos", name="Cluster"):
     talosconfig: pulumi.Output[str]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        self.bundle: pulumi.Output[str] = pulumi.Output.secret(props["secrets"])  # for keys of programs in the cluster
         secret = pulumi.ResourceOptions(additional_secret_outputs=["kubeconfig", "talosconfig"])
         outputs = {"kubeconfig": None, "talosconfig": None}
         super().__init__(

@@ -1,0 +1,1 @@
+"""Programs that run in pods of ours. Standard library only, besides the modules that are shipped with them."""
