@@ -34,7 +34,7 @@ Secrets are stored encrypted, never in plain; a password in plain is a mistake:
     homelab secret 'boards.board1.password'
 
 A board without a password is a warning as long as the file is only read, and a mistake in `preview` and `up`. Values
-inside patches may be encrypted in the same way.
+inside patches, chart values and applications' variables may be encrypted in the same way.
 """
 _TYPES = {
     IPv4Address: "IPv4 address",

@@ -30,15 +30,15 @@ class Cilium(Chart):
     """Cilium's chart. Whether it runs is cluster.cni's to say."""
 
 
-class MetalLB(Switched, Chart):
+class MetalLB(Chart, Switched):
     """Gives services addresses of the LAN: platform.pools, announced by ARP."""
 
 
-class MetricsServer(Switched, Chart):
+class MetricsServer(Chart, Switched):
     """What `kubectl top` and autoscalers read."""
 
 
-class CertManager(Switched, Chart):
+class CertManager(Chart, Switched):
     """Makes and renews certificates; the home CA is its."""
 
 
@@ -59,7 +59,7 @@ class Tls(Part):
     )
 
 
-class Traefik(Switched, Chart):
+class Traefik(Chart, Switched):
     """Brings HTTP to the services, by host name."""
 
     certificate: Tls = key("Where its certificate comes from.", default_factory=Tls)
@@ -73,7 +73,7 @@ class Snapshots(Part):
     keep: StrictInt = key("How many a volume keeps.", default=7, ge=1, le=250, unit="count")
 
 
-class Longhorn(Switched, Chart):
+class Longhorn(Chart, Switched):
     """Volumes that live on the nodes' own disks, in several replicas."""
 
     data_path: platform_kinds.DataPath = key("Where nodes keep replicas.", default="/var/lib/longhorn")
@@ -92,7 +92,7 @@ class Longhorn(Switched, Chart):
     )
 
 
-class Nfs(Switched, Chart):
+class Nfs(Chart, Switched):
     """Volumes on NFS: the owner's server, or one in the cluster on a chosen node."""
 
     server: kinds.Host | None = key("The owner's NFS server; or node, not both.", default=None)
@@ -169,7 +169,7 @@ class Receiver(Part):
     mail: Mail | None = key("Mail.", default=None)
 
 
-class Monitoring(Switched, Chart):
+class Monitoring(Chart, Switched):
     """Prometheus, Alertmanager and Grafana."""
 
     retention_days: StrictInt = key("How long metrics are kept.", default=15, ge=1, le=3650, unit="days")
@@ -178,7 +178,7 @@ class Monitoring(Switched, Chart):
     receivers: tuple[Receiver, ...] = key("Who hears of alerts.", default=())
 
 
-class Headlamp(Switched, Chart):
+class Headlamp(Chart, Switched):
     """The cluster in a browser, at k8s.DOMAIN."""
 
 

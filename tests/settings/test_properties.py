@@ -93,6 +93,8 @@ def _node(draw: st.DrawFn, i: int, address: str) -> dict[str, Any]:
 def _is_part_of(written: Any, read: Any) -> bool:
     if isinstance(written, dict) and set(written) != {"secure"}:
         return all(key in read and _is_part_of(value, read[key]) for key, value in written.items())
+    if isinstance(written, list):
+        return len(written) == len(read) and all(map(_is_part_of, written, read))
     return isinstance(written, dict) or written == read
 
 
