@@ -37,7 +37,11 @@ def ingress(
     manifest = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": {"name": part.name, "namespace": namespace, "annotations": dict(annotations or {})},
+        "metadata": {
+            "name": part.name,
+            "namespace": namespace,
+            **({"annotations": annotations} if annotations else {}),
+        },
         "spec": {
             "ingressClassName": "traefik",
             "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],

@@ -42,7 +42,7 @@ class Nfs(Part):
         super().__init__("nfs", site, settings)
         needs: list[pulumi.Resource] = [self.chart("csi-driver-nfs", NAMESPACE, values())]
         if settings.node:
-            config = self.object("server-config", _config())
+            config = self.object("server-config", _config(), needs)
             needs.append(self.object("server", _server(settings.node, settings.path), [config]))
         self.object("class", _storage_class(settings, share(site.lab)), needs)
         self.register_outputs({})

@@ -99,8 +99,8 @@ class Part(pulumi.ComponentResource):
             name: the namespace.
             privileged: whether pods may use the host: its network, its paths. Talos allows that nowhere by default.
         """
-        labels = dict.fromkeys(POD_SECURITY, "privileged") if privileged else {}
-        metadata = {"name": after(name, *self.site.ready), "labels": labels}
+        labels = {"labels": dict.fromkeys(POD_SECURITY, "privileged")} if privileged else {}
+        metadata = {"name": after(name, *self.site.ready), **labels}
         return self.object("namespace", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
     def object(
