@@ -12,7 +12,7 @@ import yaml
 from components import pki, receivers, rules, storage
 from components.ingress import ingress
 from components.part import Part, Site, requests
-from components.workload import secret
+from components.workload import ROOT_REASON, secret
 from settings import Settings as Lab
 from settings.parts import Monitoring as Settings
 
@@ -184,6 +184,7 @@ def exporter() -> dict[str, Any]:
         "hostPathsExporter": {
             # The kubelet's check of a folder's type fails on Talos' mounts.
             "hostPathVolumeType": "",
+            "podAnnotations": {ROOT_REASON: "reads certificates that only root may read"},
             **small,
             "daemonSets": {
                 "nodes": {"tolerations": anywhere, "watchFiles": list(pki.ON_EVERY_NODE)},

@@ -51,6 +51,15 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """A mounted file system, by the path that it is mounted on."""
+
+    path: str
+    size_bytes: int
+    available_bytes: int
+
+
+@dataclass(frozen=True)
 class Disk:
     """A disk as the node sees it."""
 

@@ -17,7 +17,7 @@ from grpclib.const import Status
 
 from providers.errors import ProtocolError
 from providers.talos import answers, methods, snapshot
-from providers.talos.answers import Applied, ApplyMode, Disk, EtcdMember, EtcdStatus, Service, Stage, Version
+from providers.talos.answers import Applied, ApplyMode, Disk, EtcdMember, EtcdStatus, Mount, Service, Stage, Version
 from providers.talos.api import talos_pb2 as pb
 from providers.talos.pki import ClientCert
 from providers.talos.probe import Mode, probe
@@ -41,6 +41,7 @@ __all__ = [
     "EtcdStatus",
     "HandshakeError",
     "Mode",
+    "Mount",
     "Service",
     "Stage",
     "Talos",
@@ -140,15 +141,29 @@ class Talos:
 
     def boot_id(self, *, timeout_s: float = CALL_S) -> str:
         """The kernel's id of this boot: another one means that the node rebooted."""
+        return self.read_file("/proc/sys/kernel/random/boot_id", timeout_s=timeout_s).strip()
+
+    def read_file(self, path: str, *, timeout_s: float = CALL_S) -> str:
+        """A file of the node, by its path; a TalosError when there is none."""
         content = bytearray()
 
         def take(data: pb.Data) -> None:
             self._checked("Read", data.metadata)
             content.extend(data.content)
 
-        request = pb.ReadRequest(path="/proc/sys/kernel/random/boot_id")
-        self._connection.stream(methods.READ, request, take, timeout_s)
-        return content.decode(errors="replace").strip()
+        self._connection.stream(methods.READ, pb.ReadRequest(path=path), take, timeout_s)
+        return content.decode(errors="replace")
+
+    def extensions(self, *, timeout_s: float = CALL_S) -> tuple[str, ...]:
+        """The names of the system extensions in the running image."""
+        found = self._resources("runtime", "ExtensionStatuses.runtime.talos.dev", timeout_s)
+        names = (str((spec.get("metadata") or {}).get("name", "")) for spec in found)
+        return tuple(name for name in names if name != "schematic")
+
+    def mounts(self, *, timeout_s: float = CALL_S) -> tuple[Mount, ...]:
+        """The mounted file systems."""
+        found = self._one(methods.MOUNTS, pb.Empty(), timeout_s).stats
+        return tuple(Mount(item.mounted_on, item.size, item.available) for item in found)
 
     # What is done to the machine
 

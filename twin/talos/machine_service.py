@@ -27,6 +27,7 @@ from twin.talos.registry import lan
 if TYPE_CHECKING:
     from twin.talos.os import Os, Service
 
+_SYSTEM_BYTES = 2 << 30  # boot partitions, META and STATE
 _Mode = pb.ApplyConfigurationRequest
 _WITH_REBOOT = "Applied configuration with a reboot"
 _WITHOUT = "Applied configuration without a reboot"
@@ -186,7 +187,11 @@ async def service_restart(system: Os, call: Call) -> pb.ServiceRestartResponse:
 
 async def read(system: Os, call: Call) -> AsyncIterator[pb.Data]:
     """Read: the few files that clients look at."""
-    files = {"/proc/sys/kernel/random/boot_id": f"{system.machine.boot_id}\n", "/proc/uptime": "1.00 1.00\n"}
+    files = {
+        "/proc/sys/kernel/random/boot_id": f"{system.machine.boot_id}\n",
+        "/proc/uptime": "1.00 1.00\n",
+        "/sys/module/iscsi_tcp/parameters/max_lun": "~0\n",  # Talos' kernel has it built in
+    }
     text = files.get(call.request.path)
     if text is None:
         raise GRPCError(Status.UNKNOWN, f"stat {call.request.path}: no such file or directory")
@@ -287,6 +292,18 @@ async def client_configuration(system: Os, call: Call) -> pb.GenerateClientConfi
     talosconfig = yaml.safe_dump({"context": name, "contexts": {name: context}}).encode()
     message = pb.GenerateClientConfiguration(ca=ca.crt, crt=leaf.crt, key=key, talosconfig=talosconfig)
     return pb.GenerateClientConfigurationResponse(messages=[message])
+
+
+async def mounts(system: Os, call: Call) -> pb.MountsResponse:
+    """Mounts: what Talos writes to. EPHEMERAL has what the image and STATE leave of the eMMC."""
+    size = max(0, system.machine.disk.size_bytes - _SYSTEM_BYTES)
+    state, ephemeral = f"{system.machine.disk.device}p5", f"{system.machine.disk.device}p6"
+    stats = [
+        pb.MountStat(filesystem="tmpfs", size=64 << 20, available=63 << 20, mounted_on="/run"),
+        pb.MountStat(filesystem=state, size=90 << 20, available=80 << 20, mounted_on="/system/state"),
+        pb.MountStat(filesystem=ephemeral, size=size, available=int(size * 0.9), mounted_on="/var"),
+    ]
+    return pb.MountsResponse(messages=[pb.Mounts(stats=stats)])
 
 
 async def disks(system: Os, call: Call) -> pb.DisksResponse:

@@ -74,6 +74,7 @@ def table() -> Mapping[str, Method]:
         "ServiceRestart": Method(
             machine.service_restart, pb.ServiceRestartRequest, pb.ServiceRestartResponse, _OPERATE
         ),
+        "Mounts": Method(machine.mounts, Empty, pb.MountsResponse, _READ),
         "Read": Method(machine.read, pb.ReadRequest, pb.Data, streams=True),
         "Logs": Method(machine.logs, pb.LogsRequest, pb.Data, _READ, streams=True),
         "Dmesg": Method(machine.dmesg, pb.DmesgRequest, pb.Data, _READ, streams=True),

@@ -1,0 +1,153 @@
+"""Longhorn: volumes on the nodes' own disks, in several replicas.
+
+It is the one chart that is installed as a Helm release: what takes it away is a hook, and charts that the engine
+renders have none. To a preview a release is a name and values, no more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.helm.v3 import Release, ReleaseArgs
+
+from components.guard import guard
+from components.ingress import ingress
+from components.manifest import Manifest
+from components.part import Part, Site, merged, opened, requests
+from components.versions import CHARTS
+from providers.longhorn.resources import Preconditions, Ready, Record
+from settings import Settings as Lab
+from settings.parts import Longhorn as Settings
+from settings.parts import Snapshots
+
+NAMESPACE = "longhorn-system"
+RELEASE = "longhorn"
+API = "longhorn.io/v1beta2"
+MOST_REPLICAS = 3
+SMALL = 3  # nodes; below that, one of each CSI pod is enough
+INSTALL_S = 900  # its images are large and pulled by every node
+
+
+class Longhorn(Part):
+    """Longhorn, once every node has what it needs; ready when volumes can be made. Its page is behind a password."""
+
+    def __init__(self, site: Site, settings: Settings) -> None:
+        super().__init__("longhorn", site, settings)
+        self._settings = settings
+        namespace = self.namespace(NAMESPACE, privileged=True)
+        able = self.keep(Preconditions("longhorn-preconditions", self._asked(), self.child([namespace])))
+        release = self._release([able, namespace])
+        ready = self.keep(Ready("longhorn-ready", self._awaited(), self.child([release])))
+        if settings.snapshots is not None:
+            self.object("snapshots", recurring(settings.snapshots), [ready])
+        if site.lab.platform.on("monitoring"):
+            self.object("metrics", scraped(), [namespace])
+        self._page(namespace, ready)
+        self.register_outputs({})
+
+    def _release(self, needs: list[pulumi.Resource]) -> Release:
+        record = self.keep(Record("longhorn-record", self._recorded(), self.child(needs)))
+        arguments = ReleaseArgs(
+            chart=self.archive(RELEASE),
+            name=RELEASE,
+            namespace=NAMESPACE,
+            values=merged(values(self.site.lab, self._settings), opened(self._settings.values)),
+            timeout=INSTALL_S,
+        )
+        return self.keep(Release("longhorn-release", arguments, self.options([record])))
+
+    def _page(self, namespace: Manifest, ready: pulumi.Resource) -> None:
+        """Longhorn's page asks nobody for a password, and can delete every volume."""
+        host = self.site.lab.platform.host("longhorn")
+        if host is not None:
+            login = guard(self, NAMESPACE, namespace)
+            self.logins["longhorn-password"] = login.password
+            needs = [ready, *login.resources]
+            annotations = login.annotations
+            ingress(self, host, NAMESPACE, "longhorn-frontend", 80, depends_on=needs, annotations=annotations)
+
+    def _asked(self) -> dict[str, Any]:
+        return {
+            "talosconfig": self.site.cluster.talosconfig,
+            "nodes": {name: str(self.site.lab.nodes[name].address) for name in hosts(self.site.lab)},
+            "data_path": self._settings.data_path,
+            "minimum_disk_gb": self._settings.minimum_disk_gb,
+        }
+
+    def _awaited(self) -> dict[str, Any]:
+        return {
+            "kubeconfig": self.site.cluster.kubeconfig,
+            "nodes": sorted(hosts(self.site.lab)),
+            "version": self._settings.version or CHARTS[RELEASE].version,
+        }
+
+    def _recorded(self) -> dict[str, Any]:
+        return {"kubeconfig": self.site.cluster.kubeconfig, "namespace": NAMESPACE, "release": RELEASE}
+
+
+def hosts(lab: Lab) -> list[str]:
+    """The nodes that ordinary pods, and so replicas, may be on."""
+    everywhere = lab.cluster.schedule_on_control_planes
+    return [node.name for node in lab.enabled_nodes if everywhere or not node.is_control_plane]
+
+
+def replicas(lab: Lab, settings: Settings) -> int:
+    """How many replicas a volume has: as the settings say, else three, or one a node where there are fewer."""
+    return settings.replicas or max(1, min(MOST_REPLICAS, len(hosts(lab))))
+
+
+def values(lab: Lab, settings: Settings) -> dict[str, Any]:
+    """The chart's values."""
+    count, small = replicas(lab, settings), len(hosts(lab)) < SMALL
+    pods = ("attacher", "provisioner", "resizer", "snapshotter")
+    return {
+        "persistence": {"defaultClass": settings.default_class, "defaultClassReplicaCount": count},
+        "defaultSettings": {
+            "defaultDataPath": settings.data_path,
+            "defaultReplicaCount": count,
+            # Without it the hook that takes Longhorn away fails, and its namespace never ends.
+            "deletingConfirmationFlag": True,
+            "upgradeChecker": False,
+            "allowCollectingLonghornUsageMetrics": False,
+        },
+        "csi": {f"{pod}ReplicaCount": 1 for pod in pods} if small else {},
+        "defaultBackupStore": {"backupTarget": settings.backup} if settings.backup else {},
+        "longhornManager": {"resources": requests("100m", "192Mi")},
+        "longhornUI": {"replicas": 1},
+        # Its check before an upgrade is a hook that runs as a Job; a release runs hooks.
+        "preUpgradeChecker": {"jobEnabled": True},
+    }
+
+
+def recurring(snapshots: Snapshots) -> dict[str, Any]:
+    """A snapshot of every volume that says nothing else (the group `default`)."""
+    return {
+        "apiVersion": API,
+        "kind": "RecurringJob",
+        "metadata": {"name": "snapshot", "namespace": NAMESPACE},
+        "spec": {
+            "name": "snapshot",
+            "task": "snapshot",
+            "cron": snapshots.schedule,
+            "retain": snapshots.keep,
+            "concurrency": 1,
+            "groups": ["default"],
+            "labels": {},
+        },
+    }
+
+
+def scraped() -> dict[str, Any]:
+    """Prometheus may ask Longhorn's managers; the chart's own policies let nobody in from other namespaces."""
+    prometheus = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "metrics", "namespace": NAMESPACE},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "longhorn-manager"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [prometheus], "ports": [{"port": 9500, "protocol": "TCP"}]}],
+        },
+    }
