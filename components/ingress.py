@@ -34,6 +34,7 @@ def ingress(
     if host is None:
         return None
     backend = {"service": {"name": service, "port": {"name" if isinstance(port, str) else "number": port}}}
+    metadata = {"name": part.name, "namespace": namespace, **({"annotations": annotations} if annotations else {})}
     manifest = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
