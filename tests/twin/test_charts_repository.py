@@ -18,12 +18,15 @@ from twin import chartrepo
 # Table 0 of the facts on charts: name, chart version, version of what it brings.
 UPSTREAM = {
     "cert-manager": ("v1.21.1", "v1.21.1"),
+    "cilium": ("1.20.0", "1.20.0"),
     "csi-driver-nfs": ("4.13.4", "4.13.4"),
     "headlamp": ("0.45.0", "0.45.0"),
+    "kube-prometheus-stack": ("88.5.3", "v0.93.1"),
     "longhorn": ("1.12.1", "v1.12.1"),
     "metallb": ("0.16.1", "v0.16.1"),
     "metrics-server": ("3.13.1", "0.8.1"),
     "traefik": ("41.3.0", "v3.7.11"),
+    "x509-certificate-exporter": ("4.2.0", "4.2.0"),
 }
 
 
