@@ -38,11 +38,7 @@ def ingress(
     manifest = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": {
-            "name": part.name,
-            "namespace": namespace,
-            **({"annotations": annotations} if annotations else {}),
-        },
+        "metadata": metadata,
         "spec": {
             "ingressClassName": "traefik",
             "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
