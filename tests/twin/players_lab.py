@@ -81,12 +81,12 @@ class Lab:
         self.call("create", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)
         wait(lambda: self.get(f"/apis/{group}/{version}/{plural}") is not None)
 
-    def workload(self, kind: str, name: str, namespace: str, *args: str, **labels: str) -> None:
+    def workload(self, kind: str, name: str, namespace: str, *args: str, image: str = "example.org/it:1") -> None:
         """A Deployment or DaemonSet, waited for until a pod of it is ready."""
-        labels = {"app": name, **labels}
+        labels = {"app": name}
         pod = {
             "tolerations": [{"operator": "Exists"}],
-            "containers": [{"name": "it", "image": "example.org/it:1", "args": list(args)}],
+            "containers": [{"name": "it", "image": image, "args": list(args)}],
         }
         spec = {"selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": labels}, "spec": pod}}
         body = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec}

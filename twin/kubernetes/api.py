@@ -107,9 +107,18 @@ class Api:
                 ssl=self._context,
                 server_hostname=self._server_name,
             ) as reply:
-                answer: Object = await reply.json(content_type=None)
+                text = await reply.text()
                 if reply.status >= 400:
-                    raise ApiError(reply.status, str((answer or {}).get("message", reply.reason)))
+                    raise ApiError(reply.status, _reason(text))
+                answer: Object = json.loads(text)
                 return answer
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ApiError(0, f"{type(error).__name__}: {error}") from None
+
+
+def _reason(text: str) -> str:
+    """The message of a Status; a path that is not served at all is answered in plain text."""
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip()

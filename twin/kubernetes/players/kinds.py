@@ -8,6 +8,8 @@ _STORAGE = "/apis/storage.k8s.io/v1"
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _NETWORK = "/apis/networking.k8s.io/v1"
 _CERT_MANAGER = "/apis/cert-manager.io/v1"
+_LONGHORN = "/apis/longhorn.io/v1beta2"
+_MONITORING = "/apis/monitoring.coreos.com/v1"
 _METALLB = "/apis/metallb.io/v1beta1"
 
 NODE = Kind(_CORE, "nodes", "Node")
@@ -31,6 +33,17 @@ VOLUME = Kind(_CORE, "persistentvolumes", "PersistentVolume")
 STORAGE_CLASS = Kind(_STORAGE, "storageclasses", "StorageClass")
 CSI_DRIVER = Kind(_STORAGE, "csidrivers", "CSIDriver")
 CONFIG_MAP = Kind(_CORE, "configmaps", "ConfigMap")
+STATEFUL_SET = Kind(_APPS, "statefulsets", "StatefulSet")
+POLICY = Kind(_ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy")
+POLICY_BINDING = Kind(_ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding")
+JOB = Kind("/apis/batch/v1", "jobs", "Job")
+BACKUP_TARGET = Kind(_LONGHORN, "backuptargets", "BackupTarget")
+PROMETHEUS = Kind(_MONITORING, "prometheuses", "Prometheus")
+ALERTMANAGER = Kind(_MONITORING, "alertmanagers", "Alertmanager")
+LONGHORN_NODE = Kind(_LONGHORN, "nodes", "Node")
+LONGHORN_VOLUME = Kind(_LONGHORN, "volumes", "Volume")
+LONGHORN_REPLICA = Kind(_LONGHORN, "replicas", "Replica")
+LONGHORN_SETTING = Kind(_LONGHORN, "settings", "Setting")
 SERVICE_L2_STATUS = Kind(_METALLB, "servicel2statuses", "ServiceL2Status")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from twin.kubernetes.api import ApiError
-from twin.kubernetes.players import metallb, webhooks
+from twin.kubernetes.players import certificates, ingress, metallb, operator, volumes, webhooks
+from twin.kubernetes.players.longhorn import play as longhorn
 from twin.kubernetes.players.world import Player, World
 from twin.talos.registry import lan
 
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
     from twin.lab import Lab
     from twin.talos.os import Os
 
-PLAYERS: tuple[Player, ...] = (metallb.play, webhooks.play)
+PLAYERS: tuple[Player, ...] = (
+    metallb.play,
+    webhooks.play,
+    ingress.play,
+    certificates.play,
+    longhorn.play,
+    volumes.play,
+    operator.play,
+)
 _POLL_S = 0.5
 
 

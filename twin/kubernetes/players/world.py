@@ -69,6 +69,7 @@ class World:
         self._changed = asyncio.Event()
         self._wake_at = 0.0
         self._said: set[tuple[str, str]] = set()
+        self._begun: dict[str, float] = {}
 
     async def run(self, players: tuple[Player, ...]) -> None:
         """Let the players play until the API server is gone. Raises ApiError in an ExceptionGroup then."""
@@ -144,6 +145,20 @@ class World:
         """Call the players again after so many real seconds at the latest."""
         at = time.monotonic() + after_s
         self._wake_at = min(self._wake_at, at) if self._wake_at else at
+
+    def waited(self, what: str, device_s: float) -> bool:
+        """Whether so many device seconds have passed since this was first asked; the next time begins anew then."""
+        begun = self._begun.setdefault(what, time.monotonic())
+        left_s = begun + self.lab.clock.real_s(device_s) - time.monotonic()
+        if left_s > 0:
+            self.wake(left_s)
+            return False
+        self.forget(what)
+        return True
+
+    def forget(self, what: str) -> None:
+        """What was waited for is no longer so."""
+        self._begun.pop(what, None)
 
     def _seen(self, kind: Kind) -> dict[Key, Object]:
         if kind not in self._objects:
