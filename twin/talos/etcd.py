@@ -71,6 +71,7 @@ class Etcd:
     def bootstrap(self, recovery: Recovery | None = None) -> None:
         """Make this member the first of a new cluster, empty or from the uploaded snapshot."""
         self._recovery = recovery
+        self.system.service("etcd", "Finished", "Bootstrap requested")
         self._bootstrap.set()
 
     async def run(self) -> None:
@@ -164,7 +165,8 @@ class Etcd:
         if problem:
             self._bootstrap.clear()
             shutil.rmtree(self.data, ignore_errors=True)
-            self.system.service("etcd", "Failed", f"Failed to run pre stage: {problem}")
+            said = problem.replace(str(self.snapshot), "/var/lib/etcd.snapshot")
+            self.system.service("etcd", "Failed", f"Failed to run pre stage: {said}")
             await self._bootstrap.wait()
             return False
         await self._start([])

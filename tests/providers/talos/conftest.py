@@ -79,6 +79,7 @@ class Node:
             self._context.verify_mode = ssl.CERT_REQUIRED
             self._context.load_verify_locations(cadata=ca.crt)
         self._answers: dict[str, Answer] = {}
+        self._uploads: dict[str, Answer] = {}
         self._thread: threading.Thread | None = None
         self.port = free_port()
 
@@ -90,6 +91,16 @@ class Node:
         """`reply` gets the request and gives a reply, a list of them, an error to raise, or a coroutine of one."""
         self._answers[method.path] = reply
 
+    def take_upload(self, method: Method[Any, Any], received: list[bytes], reply: Any) -> None:
+        """Collect what is sent, then reply; an error to raise comes before anything was read."""
+
+        async def take(stream: Any) -> Any:
+            if not isinstance(reply, Exception):
+                received.extend([part.content async for part in stream])
+            return reply
+
+        self._uploads[method.path] = take
+
     def __mapping__(self) -> dict[str, Handler]:
         found = [method for method in vars(methods).values() if isinstance(method, Method)]
         return {method.path: self._handler(method) for method in found}
@@ -98,7 +109,10 @@ class Node:
         refusal = GRPCError(Status.UNIMPLEMENTED, f"method {method.name} not implemented")
 
         async def handle(stream: Any) -> None:
-            found = self._answers.get(method.path, lambda _: refusal)(await stream.recv_message())
+            if method.path in self._uploads:
+                found = self._uploads[method.path](stream)
+            else:
+                found = self._answers.get(method.path, lambda _: refusal)(await stream.recv_message())
             if asyncio.iscoroutine(found):
                 found = await found
             if isinstance(found, Exception):
@@ -106,7 +120,8 @@ class Node:
             for message in found if isinstance(found, list) else [found]:
                 await stream.send_message(message)
 
-        return Handler(handle, Cardinality.UNARY_STREAM, method.request, method.reply)
+        kind = Cardinality.STREAM_STREAM if method is methods.ETCD_RECOVER else Cardinality.UNARY_STREAM
+        return Handler(handle, kind, method.request, method.reply)
 
     def start(self) -> Node:
         started = threading.Event()
