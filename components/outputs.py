@@ -45,8 +45,7 @@ def export(lab: Settings, cluster: Cluster) -> None:
 
 
 def export_platform(lab: Settings, parts: Sequence[Part]) -> None:
-    """Where the pages are, and how to log in: names in plain, passwords and tokens as secrets."""
+    """Where the pages are in plain, and what opens them as one secret."""
+    logins = {name: secret for part in parts for name, secret in part.logins.items()}
     pulumi.export("urls", {host: f"https://{host}/" for host in lab.platform.hosts})
-    for part in parts:
-        for name, secret in part.logins.items():
-            pulumi.export(name, pulumi.Output.secret(secret))
+    pulumi.export("logins", pulumi.Output.secret(logins))
