@@ -68,7 +68,7 @@ class Part(pulumi.ComponentResource):
 
     Attributes:
         made: the resources that those behind this part wait for.
-        logins: passwords and tokens that people need, by their names in the stack's output `logins` (`<part>-password`).
+        logins: passwords and tokens that people need, by name (`<part>-password`), for the output of that name.
     """
 
     def __init__(self, name: str, site: Site, overrides: Overrides | None = None) -> None:
