@@ -219,9 +219,9 @@ def _one_node_file(platform: dict[str, Any], secret: str) -> tuple[Path, dict[st
 
 def test_the_owners_example_is_whole_when_it_is_uncommented(tmp_path: Path):
     text = (_ROOT / "Pulumi.homelab.yaml").read_text()
-    before, mark, section = text.partition("  # homelab:platform:")
+    before, mark, section = text.partition("  homelab:platform:")
     file = tmp_path / "Pulumi.homelab.yaml"
-    file.write_text(before + re.sub(r"^  # ", "  ", mark + section, flags=re.MULTILINE))
+    file.write_text(before + re.sub(r"^    # (?=[a-z #-])", "    ", mark + section, flags=re.MULTILINE))
     lab = load(file)
     assert [warning.path for warning in lab.warnings] == ["boards.board1.password"]
     assert all(lab.platform.on(name) for name in (*PARTS, "torrent", "web"))
@@ -236,7 +236,7 @@ def test_the_owners_example_is_whole_when_it_is_uncommented(tmp_path: Path):
 def test_every_key_of_the_example_stands_uncommented_or_is_known(tmp_path: Path):
     """Also what is commented twice, such as the owner's certificate, must be no misspelt key."""
     known = {key for model in _models(Platform) for key in model.model_fields}
-    section = (_ROOT / "Pulumi.homelab.yaml").read_text().partition("# homelab:platform:")[2]
+    section = (_ROOT / "Pulumi.homelab.yaml").read_text().partition("homelab:platform:")[2]
     keys = set(re.findall(r"^[ #-]*([a-z_]+):(?: |$)", section, flags=re.MULTILINE))
     assert keys - known - {"web", "torrent"} == set()
 
