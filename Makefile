@@ -12,8 +12,12 @@ ifeq ($(MAKECMDGOALS)$(TARGET),destroy-target)
 $(error which node? make destroy-target TARGET=node3)
 endif
 
+ifeq ($(MAKECMDGOALS)$(FILE),restore)
+$(error from what? make restore FILE=.homelab/$(STACK)/backups/etcd-...db)
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help up preview destroy destroy-target refresh status doctor down bench test test-full lint lock tools-up tools-test
+.PHONY: help up preview destroy destroy-target refresh status doctor backup restore down bench test test-full lint lock tools-up tools-test
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +43,12 @@ status: tools-up ## what every board, node and server is doing
 
 doctor: tools-up ## look for what is missing or wrong on this machine
 	@$(BIN)/homelab doctor $(LAB) $(ARGS)
+
+backup: tools-up ## take a snapshot of etcd now: FILE=... says where to
+	@$(BIN)/homelab backup $(FILE) $(LAB) $(ARGS)
+
+restore: tools-up ## bring the control plane back from a snapshot: FILE=...
+	@$(BIN)/homelab restore $(FILE) $(LAB) $(SURE)
 
 down: tools-up ## end the simulated lab: processes, disks and recorded state
 	@$(BIN)/homelab down $(LAB) $(SURE)
