@@ -147,7 +147,7 @@ def story(planned: Planned, now: datetime | None = None) -> Iterator[str]:
         yield f"{names}: Longhorn's replicas there are on that partition, so they are lost too"
     workers = [node.name for node in lab.settings.enabled_nodes if not node.is_control_plane]
     if workers:
-        yield f"{', '.join(workers)}: rebooted one after the other, disks untouched"
+        yield f"{', '.join(workers)}: rebooted{', one after the other' if len(workers) > 1 else ''}, disks untouched"
     yield "the API is away for minutes"
 
 

@@ -10,6 +10,7 @@ from pulumi.output import Unknown
 
 from providers.dynamic import changed_keys, is_known
 from providers.kubernetes.resources import Member, MemberProvider
+from providers.talos.access import Access, AccessProvider
 from providers.talos.resources import Cluster, ClusterProvider, Machine, MachineProvider, Secrets, SecretsProvider
 from providers.turingpi.resources import Flash, FlashProvider, Power, PowerProvider
 
@@ -32,6 +33,7 @@ GOLDEN = [
     (SecretsProvider, Secrets, "providers.talos.resources", "dynamic/talos:Secrets"),
     (MachineProvider, Machine, "providers.talos.resources", "dynamic/talos:Machine"),
     (ClusterProvider, Cluster, "providers.talos.resources", "dynamic/talos:Cluster"),
+    (AccessProvider, Access, "providers.talos.access", "dynamic/talos:Access"),
     (MemberProvider, Member, "providers.kubernetes.resources", "dynamic/kubernetes:Member"),
 ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,13 @@ from hypothesis import strategies as st
 
 from providers.errors import ProtocolError, UserError
 from providers.talos import backup, methods
-from providers.talos.access import contexts
+from providers.talos.access import AccessProvider, contexts
 from providers.talos.api import talos_pb2 as pb
 from providers.talos.client import Talos, TalosError
 from providers.talos.journal import Entry, Journal
 from providers.talos.pki import load_certificate
 from providers.talos.restore import HAS_ETCD, Seen, Step, step
-from providers.talos.secrets import SecretsBundle, read_talosconfig
+from providers.talos.secrets import SecretsBundle, read_talosconfig, talosconfig
 
 Start = Callable[..., Any]
 SNAPSHOT = Path(__file__).parent / "snapshots" / "small.db"
@@ -150,6 +152,27 @@ def test_a_place_that_cannot_be_written(start_node: Start, bundle: SecretsBundle
     sends(node, SNAPSHOT.read_bytes())
     with pytest.raises(UserError, match="can't be written"):
         backup.take({"node1": node.address}, bundle.issue_client(), tmp_path / "none" / "b.db")
+
+
+def test_the_key_is_issued_again_before_it_expires_or_when_a_control_plane_comes(bundle: SecretsBundle) -> None:
+    provider = AccessProvider()
+    props = {
+        "cluster": "home",
+        "control_planes": {"node1": "10.0.0.1"},
+        "role": backup.ROLE,
+        "os_ca": asdict(bundle.os),
+    }
+    state = provider.create(props).outs
+    assert state is not None
+    assert not provider.diff("id", state, props).changes
+    more = {**props, "control_planes": {"node1": "10.0.0.1", "node2": "10.0.0.2"}}
+    assert provider.diff("id", state, more).changes
+    soon = bundle.issue_client([backup.ROLE], timedelta(days=29))
+    old = {**state, "talosconfig": talosconfig("0", soon, ["10.0.0.1"])}
+    assert provider.diff("id", old, props).changes
+    renewed = provider.update("id", old, props).outs
+    assert renewed is not None
+    assert not provider.diff("id", renewed, props).changes
 
 
 def test_a_key_for_backups_holds_one_context_for_each_control_plane(bundle: SecretsBundle) -> None:
