@@ -268,6 +268,7 @@ CHECKS: tuple[Check, ...] = (
     parts_checks.longhorn,
     parts_checks.nfs,
     parts_checks.classes,
+    parts_checks.storage,
     parts_checks.zone,
     parts_checks.backups,
     parts_checks.receivers,

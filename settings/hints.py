@@ -81,7 +81,14 @@ def forwarded(draft: Draft) -> Iterator[Problem]:
             yield Problem(where, message, f"write one under platform.addresses.{name}")
 
 
-HINTS: tuple[Check, ...] = (versions, network, places, quorum, labels, forwarded, certificates.dates)
+def metrics(draft: Draft) -> Iterator[Problem]:
+    """Prometheus' data does not survive NFS, so without Longhorn it has no volume."""
+    if "monitoring" in draft.platform.on and "longhorn" not in draft.platform.on:
+        message = "loses its metrics with its pod, as the part longhorn is off"
+        yield Problem(("platform", "monitoring"), message, "turn longhorn on, if they matter")
+
+
+HINTS: tuple[Check, ...] = (versions, network, places, quorum, labels, forwarded, metrics, certificates.dates)
 """Every source of warnings."""
 
 

@@ -35,11 +35,6 @@ class Cni(StrEnum):
     NONE = "none"
 
     @property
-    def is_flannel(self) -> bool:
-        """Whether Talos brings it."""
-        return self in (Cni.FLANNEL, Cni.FLANNEL_HOST_GW)
-
-    @property
     def is_cilium(self) -> bool:
         """Whether the platform installs it."""
         return self in (Cni.CILIUM, Cni.CILIUM_KUBE_PROXY_FREE)
@@ -324,19 +319,6 @@ class Settings(Part):
     def control_plane_addresses(self) -> tuple[IPv4Address, ...]:
         """Where the Talos API of the control planes answers; never the VIP, which dies with etcd."""
         return tuple(node.address for node in self.control_planes)
-
-    @property
-    def schedulable_nodes(self) -> tuple[Node, ...]:
-        """The enabled nodes that run ordinary pods, in the file's order. Taints are not looked at."""
-        everywhere = self.cluster.schedule_on_control_planes
-        return tuple(node for node in self.enabled_nodes if everywhere or not node.is_control_plane)
-
-    @property
-    def longhorn_replicas(self) -> int:
-        """Replicas of a Longhorn volume: what the file says, else 3 or as many as there are nodes for them."""
-        longhorn = self.platform.longhorn
-        given = longhorn.replicas if longhorn is not None else None
-        return given or max(1, min(3, len(self.schedulable_nodes)))
 
     @property
     def warnings(self) -> tuple[Problem, ...]:

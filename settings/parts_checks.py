@@ -11,6 +11,7 @@ _PARTS: Where = ("platform",)
 _SERVED: tuple[str, ...] = ("traefik", "dns")
 _IN_IMAGE: Where = ("cluster", "talos", "extensions")
 _EXTENSIONS = ("siderolabs/iscsi-tools", "siderolabs/util-linux-tools")
+_HOMELESS = ("has no place for its data", "turn the part nfs on, or longhorn")
 _WAYS = ("ntfy", "telegram", "webhook", "mail")
 _BESIDE_TORRENT = ("enabled", "torrent", "host")
 
@@ -96,6 +97,16 @@ def classes(draft: Draft) -> Iterator[Problem]:
         yield Problem((*_PARTS, "nfs", "default_class"), "is true, and longhorn.default_class is too", fix)
 
 
+def storage(draft: Draft) -> Iterator[Problem]:
+    """AdGuard Home keeps its data on NFS, or on Longhorn."""
+    if "dns" in draft.platform.on and _is_homeless(draft):
+        yield Problem((*_PARTS, "dns"), *_HOMELESS)
+
+
+def _is_homeless(draft: Draft) -> bool:
+    return not {"nfs", "longhorn"} & draft.platform.on
+
+
 def zone(draft: Draft) -> Iterator[Problem]:
     """A zone is answered with the address of a service that is on."""
     dns = draft.platform.known.dns
@@ -149,8 +160,8 @@ def _torrent(where: Where, application: Application, draft: Draft) -> Iterator[P
         yield Problem(
             (*where, key), "is not for a ready-made torrent", "remove it, or write an image in place of torrent"
         )
-    if application.enabled and not {"nfs", "longhorn"} & draft.platform.on:
-        yield Problem(where, "has no place for its data", "turn the part nfs on, or longhorn")
+    if application.enabled and _is_homeless(draft):
+        yield Problem(where, *_HOMELESS)
 
 
 def _service(where: Where, application: Application, draft: Draft) -> Iterator[Problem]:

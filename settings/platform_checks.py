@@ -122,14 +122,24 @@ def _meant(name: str, known: tuple[str, ...]) -> str:
 
 
 def unaddressed(draft: Draft) -> Iterator[Problem]:
-    """What the house's router and machines are told by address needs one that stays."""
-    dns, given = draft.platform.known.dns, draft.platform.addresses
-    if "dns" not in draft.platform.on:
-        return
-    if "dns" not in given:
-        yield Problem((*_ADDRESSES, "dns"), "is missing", "give the DNS server an address of platform.pools")
-    if dns is not None and dns.zone is not None and ZONE not in given:
-        yield Problem((*_ADDRESSES, ZONE), "is missing", "give the zone's DNS server an address of platform.pools")
+    """What the house is told by address, or DNS answers with, needs one that stays."""
+    for service, why in _told(draft).items() if "dns" in draft.platform.on else ():
+        if service not in draft.platform.addresses:
+            fix = f"give {service} an address of platform.pools"
+            yield Problem((*_ADDRESSES, service), f"is missing, and {why}", fix)
+
+
+def _told(draft: Draft) -> dict[str, str]:
+    """Service -> why its address must stay."""
+    told = {"dns": "the house's machines ask DNS by address"}
+    if "traefik" in draft.platform.on:
+        told["traefik"] = "DNS answers with it for every host"
+    dns = draft.platform.known.dns
+    if dns is not None and dns.zone is not None:
+        told[ZONE] = "the house's machines ask DNS by address"
+        if dns.zone.answer in draft.platform.on:
+            told.setdefault(dns.zone.answer, "DNS answers with it for the zone")
+    return told
 
 
 def resolvers(draft: Draft) -> Iterator[Problem]:

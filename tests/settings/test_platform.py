@@ -104,21 +104,9 @@ def test_addresses(full: Settings):
     ]
 
 
-def test_replicas_follow_from_the_nodes_unless_written(full: Settings):
-    assert full.longhorn_replicas == 2
-    assert load(_ONE_NODE).longhorn_replicas == 1
-    assert load(_ROOT / "Pulumi.sixteen.yaml").longhorn_replicas == 3
-
-
-def test_nodes_without_pods_hold_no_replicas():
-    config = yaml.safe_load((_HERE / "valid" / "full.yaml").read_text())["config"]
-    assert config["homelab:cluster"]["schedule_on_control_planes"] is False
-    assert [node.name for node in load(_HERE / "valid" / "full.yaml").schedulable_nodes] == ["worker-a"]
-
-
 def test_what_a_cni_is():
     assert [cni.value for cni in Cni if cni.enforces_policies] == ["cilium", "cilium-kube-proxy-free"]
-    assert [cni.value for cni in Cni if cni.is_flannel] == ["flannel", "flannel-host-gw"]
+    assert [cni.value for cni in Cni if cni.is_cilium] == ["cilium", "cilium-kube-proxy-free"]
     assert [cni.value for cni in Cni if cni.replaces_kube_proxy] == ["cilium-kube-proxy-free"]
 
 

@@ -57,15 +57,15 @@ def _platform(draw: st.DrawFn, lan: IPv4Network) -> dict[str, Any]:
     """Parts that hold together, above the boards of the LAN."""
     always = {
         "pools": [f"{lan[210]}-{lan[219]}", f"{lan[224]}-{lan[231]}"],
-        "addresses": {"dns": str(lan[draw(st.integers(210, 219))])},
+        "addresses": {"dns": str(lan[draw(st.integers(210, 218))]), "traefik": str(lan[224])},
         "dns": {"enabled": draw(st.booleans()), "records": {"nas.example": str(lan[250])}},
         "metallb": {},
+        "traefik": {"dashboard": draw(st.booleans()), "values": {"replicas": draw(st.integers())}},
         "cert_manager": {},
         "nfs": {"server": "nas.home.arpa", "path": "/export"},
     }
     parts: dict[str, Any] = {
         "domain": draw(st.sampled_from(["local", "home.arpa"])),
-        "traefik": {"dashboard": draw(st.booleans()), "values": {"replicas": draw(st.integers())}},
         "longhorn": {"enabled": draw(st.booleans()), "snapshots": {"schedule": "*/5 0-6 * * 1,3", "keep": 2}},
         "monitoring": {"receivers": [{"name": "phone", "ntfy": {"topic": draw(st.sampled_from(["a", "b_c"]))}}]},
         "etcd_backup": {"keep": draw(st.integers(1, 99))},
