@@ -122,7 +122,7 @@ def config(lab: Lab, settings: Settings, digest: str) -> str:
             "bind_hosts": ["0.0.0.0"],  # noqa: S104  # inside of the pod
             "port": PORT,
             "upstream_dns": upstreams,
-            "bootstrap_dns": upstreams,
+            "bootstrap_dns": list(upstreams),
             # Behind some routers all of the house is one client, which twenty questions a second would not do for.
             "ratelimit": 0,
         },

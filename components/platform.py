@@ -11,14 +11,20 @@ from urllib.parse import urlsplit
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.application import Application
 from components.cert_manager import CertManager
 from components.cilium import Cilium
+from components.dns import Dns
+from components.etcd_backup import EtcdBackup
 from components.flannel import Flannel
 from components.headlamp import Headlamp
+from components.longhorn import Longhorn
 from components.metallb import MetalLB
 from components.metrics_server import MetricsServer
+from components.monitoring import Monitoring
 from components.nfs import Nfs
 from components.part import Part, Site
+from components.torrent import Torrent
 from components.traefik import Traefik
 from providers.charts import Library
 from providers.talos.resources import Cluster
@@ -54,9 +60,23 @@ def _services(site: Site) -> Iterator[Part | None]:
     nfs = Nfs(site, on.nfs) if on.nfs and on.nfs.enabled else None
     web = site.behind(metallb, cert_manager)
     traefik = Traefik(web, on.traefik) if on.traefik and on.traefik.enabled else None
-    pages = web.behind(traefik, nfs)
-    yield from (metallb, cert_manager, nfs, traefik)
+    # Its page's password is a kind of object that comes with Traefik.
+    longhorn = Longhorn(web.behind(traefik), on.longhorn) if on.longhorn and on.longhorn.enabled else None
+    pages = web.behind(traefik, nfs, longhorn)
+    yield from (metallb, cert_manager, nfs, traefik, longhorn)
+    yield Dns(pages, on.dns) if on.dns and on.dns.enabled else None
+    monitoring = Monitoring(pages, on.monitoring) if on.monitoring and on.monitoring.enabled else None
+    yield monitoring
+    watched = pages.behind(monitoring)
+    yield EtcdBackup(watched, on.etcd_backup) if on.etcd_backup and on.etcd_backup.enabled else None
     yield Headlamp(pages, on.headlamp) if on.headlamp and on.headlamp.enabled else None
+    yield from _applications(pages)
+
+
+def _applications(site: Site) -> Iterator[Part]:
+    for name, settings in site.lab.platform.applications.items():
+        if settings.enabled:
+            yield Torrent(site, name, settings) if settings.torrent is not None else Application(site, name, settings)
 
 
 def _provider(cluster: Cluster) -> kubernetes.Provider:
