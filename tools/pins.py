@@ -274,7 +274,14 @@ HELM_CLIENT = Tool(
             folder="helm",
             packages=("helm.sh/helm/v3/cmd/helm",),
             programs=("helm",),
-            set_variables=(f"helm.sh/helm/v3/internal/version.version=v{HELM}",),
+            set_variables=(
+                f"helm.sh/helm/v3/internal/version.version=v{HELM}",
+                # What `helm template` takes the cluster for; the code says 1.20, which today's charts refuse.
+                "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1",
+                "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36",
+                "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1",
+                "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=36",
+            ),
             unoptimised=("k8s.io/api/...", "k8s.io/client-go/...", "k8s.io/kubectl/...", "sigs.k8s.io/kustomize/..."),
         ),
     ),

@@ -74,3 +74,26 @@ def test_the_talos_client_says_its_pinned_version():
     command = [str(paths.talosctl()), "version", "--client", "--short"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert f"v{pins.TALOSCTL}" in done.stdout + done.stderr
+
+
+def test_helm_says_its_pinned_version_and_renders_a_chart(tmp_path):
+    done = subprocess.run([paths.helm(), "version", "--short"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(f"v{pins.HELM}")
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: probe\nversion: 1.0.0\nkubeVersion: '>= 1.30'\n")
+    (tmp_path / "templates" / "one.yaml").write_text("of: {{ .Values.of | quote }}\n")
+    command = [paths.helm(), "template", "probe", tmp_path, "--set", "of=tea"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert 'of: "tea"' in done.stdout
+
+
+def test_promtool_says_its_pinned_version_and_tells_a_rule_that_can_not_be_read(tmp_path):
+    done = subprocess.run([paths.promtool(), "--version"], capture_output=True, text=True, timeout=60)
+    assert f"version {pins.PROMTOOL}" in done.stdout + done.stderr
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("groups: [{name: probe, rules: [{alert: Away, expr: up == 0}]}]\n")
+    good = subprocess.run([paths.promtool(), "check", "rules", rules], capture_output=True, text=True, timeout=60)
+    assert "1 rules found" in good.stdout
+    rules.write_text("groups: [{name: probe, rules: [{alert: Away, expr: up ==}]}]\n")
+    bad = subprocess.run([paths.promtool(), "check", "rules", rules], capture_output=True, text=True, timeout=60)
+    assert bad.returncode != 0
