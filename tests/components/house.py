@@ -124,12 +124,12 @@ def build(wanted: Settings) -> Made:
     recorder = Recorder()
     pulumi.runtime.set_mocks(recorder, preview=False)
 
-    @pulumi.runtime.test
     def program() -> None:
         cluster = Cluster("cluster", {"secrets": BUNDLE})
         list(_services(Site(wanted, cluster, _provider(cluster), library())))
 
-    program()
+    run: Any = pulumi.runtime.test  # has no types
+    run(program)()
     return recorder.made
 
 
