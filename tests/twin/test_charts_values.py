@@ -48,7 +48,14 @@ def inside(found: Schema, where: str = "") -> Iterator[tuple[str, Schema]]:
             yield from inside(found[key], f"{where}.{key}")
 
 
-TYPES = {"string": str, "boolean": bool, "integer": int, "number": (int, float), "array": list, "object": dict}
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+    "array": list,
+    "object": dict,
+}
 
 
 def is_type(value: Any, name: str) -> bool:
