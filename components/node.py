@@ -79,6 +79,8 @@ class Node(pulumi.ComponentResource):
             "image": talos.image or image_url(talos.factory, recipe.id, talos.version),
             "sha256": talos.sha256 or "",
             "rank": [0 if self.settings.is_control_plane else 1, self.settings.slot],
+            # Who knows of replicas on its disk.
+            **({"control_planes": self._control_planes} if self._lab.platform.on("longhorn") else {}),
         }
 
     def _machine(self, bundle: pulumi.Output[str]) -> dict[str, Any]:

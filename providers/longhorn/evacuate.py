@@ -29,11 +29,19 @@ class Api(Protocol):
         """Delete an object; False when there was none."""
 
 
-def evacuate(api: Api, node: str, deadline: Deadline, progress: Progress) -> bool:
+def evacuate(api: Api, node: str, deadline: Deadline, progress: Progress, *, comes_back: bool = False) -> bool:
     """Have Longhorn move every replica from `node` to others; says whether there was anything to do.
 
     A node that does not answer can give nothing away: it may go when every volume has a whole replica elsewhere.
     Repeating it goes on where it was.
+
+    Args:
+        api: the cluster's.
+        node: which is to go.
+        deadline: for all of it.
+        progress: told what is still to move.
+        comes_back: it is only installed anew, so a replica that fits nowhere else may be rebuilt on it afterwards, as
+            long as there is another whole one.
 
     Raises:
         RefusedError: a volume's last whole replica is there, no other node can take a replica, or they have not moved
@@ -42,12 +50,12 @@ def evacuate(api: Api, node: str, deadline: Deadline, progress: Progress) -> boo
     scene = observe(api)
     if scene is None or node not in scene.nodes:
         return False
-    _refuse(scene, node)
+    _refuse(scene, node, comes_back=comes_back)
     _set(api, node, deadline, leaving=True)
     if not scene.nodes[node].ready:
         progress(f"{node}: Longhorn does not reach it; its volumes are whole without it")
         return False
-    moving = scene.volumes_on(node)
+    moving = [volume for volume in scene.volumes_on(node) if scene.takers(volume, node)]
     if moving:
         _wait(api, node, moving, deadline, progress)
     return bool(moving)
@@ -72,27 +80,27 @@ def forget(api: Api, node: str, deadline: Deadline) -> bool:
     return deadline.poll(lambda: _forgotten(api, node, deadline), f"{node}: leaving Longhorn", POLL_S)
 
 
-def refusals(scene: Scene, node: str) -> tuple[str, ...]:
+def refusals(scene: Scene, node: str, *, comes_back: bool = False) -> tuple[str, ...]:
     """Why a node must not go: one sentence for each volume that would lose by it."""
-    said = (_refusal(scene, node, volume) for volume in scene.volumes_on(node))
+    said = (_refusal(scene, node, volume, comes_back=comes_back) for volume in scene.volumes_on(node))
     return tuple(sentence for sentence in said if sentence)
 
 
-def _refusal(scene: Scene, node: str, volume: Volume) -> str:
+def _refusal(scene: Scene, node: str, volume: Volume, *, comes_back: bool) -> str:
     safe, alive = scene.safe_without(volume, node), scene.nodes[node].ready
     if not safe and not alive:
         return f"the last replica of {volume} is on it and it does not answer: bring it back, or delete the volume"
     if not safe and volume.wanted > 1:
         fix = "wait until Longhorn has rebuilt another, or delete the volume"
         return f"the last healthy replica of {volume} is on it: {fix}"
-    if alive and not scene.takers(volume, node):
+    if alive and not scene.takers(volume, node) and not (comes_back and safe):
         fix = "add a node or disk space" if volume.wanted == 1 else "lower its number of replicas, or add a node"
         return f"no other node can take the replica of {volume}: {fix}"
     return ""
 
 
-def _refuse(scene: Scene, node: str) -> None:
-    found = refusals(scene, node)
+def _refuse(scene: Scene, node: str, *, comes_back: bool) -> None:
+    found = refusals(scene, node, comes_back=comes_back)
     if found:
         raise RefusedError(f"{node} is not taken out: {'; '.join(found)}")
 
@@ -134,9 +142,9 @@ def _wait(api: Api, node: str, moving: Iterable[Volume], deadline: Deadline, pro
 
 def _progress(scene: Scene, node: str, moving: set[str]) -> str:
     """What is still to come; empty when nothing is."""
-    left = scene.volumes_on(node)
+    left = [volume for volume in scene.volumes_on(node) if volume.name in moving]
     if left:
-        return f"{len(left)} of {len(moving | {v.name for v in left})} replicas to move: {', '.join(map(str, left))}"
+        return f"{len(left)} of {len(moving)} replicas to move: {', '.join(map(str, left))}"
     unsettled = [v for v in scene.volumes.values() if v.name in moving and not v.settled]
     return f"waiting for {', '.join(map(str, unsettled))} to be healthy" if unsettled else ""
 

@@ -40,7 +40,7 @@ class Node:
 
     Attributes:
         ready: its manager answers.
-        takes: it is open for replicas.
+        takes: it is open for replicas; a cordoned one is not.
         leaving: it was marked by a removal of ours.
     """
 
@@ -59,7 +59,7 @@ class Node:
         return cls(
             name=item["metadata"]["name"],
             ready=_holds(status, "Ready"),
-            takes=bool(spec.get("allowScheduling")) and not spec.get("evictionRequested") and _holds(status, "Ready"),
+            takes=bool(spec.get("allowScheduling")) and not spec.get("evictionRequested") and _is_open(status),
             leaving=MARK in (item["metadata"].get("annotations") or {}),
             disks=tuple(_disk(wished, found) for wished, found in disks.values()),
         )
@@ -184,6 +184,11 @@ def _disk(wished: Mapping[str, Any], found: Mapping[str, Any]) -> Disk:
         takes=bool(wished.get("allowScheduling")) and not wished.get("evictionRequested") and bool(found),
         room_bytes=usable - int(found.get("storageScheduled") or 0),
     )
+
+
+def _is_open(status: Mapping[str, Any]) -> bool:
+    closed = any(c.get("type") == "Schedulable" and c.get("status") == "False" for c in status.get("conditions") or ())
+    return _holds(status, "Ready") and not closed
 
 
 def _holds(status: Mapping[str, Any], kind: str) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from dataclasses import dataclass
 from enum import Enum
 
 import yaml
 
+from providers.errors import ProtocolError
 from providers.talos.api import talos_pb2 as pb
 
 
@@ -162,3 +165,17 @@ def unwrapped_config(text: str) -> str:
     except yaml.YAMLError:
         return text
     return value if isinstance(value, str) else text
+
+
+def only_file(packed: bytes, what: str) -> str:
+    """The text of the one file in a tar.gz.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
+            file = archive.extractfile(archive.getmembers()[0])
+            return file.read().decode() if file is not None else ""
+    except (tarfile.TarError, OSError, EOFError, IndexError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"{what}: not an archive with a file ({error})") from error

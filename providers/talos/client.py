@@ -154,6 +154,21 @@ class Talos:
         self._connection.stream(methods.READ, pb.ReadRequest(path=path), take, timeout_s)
         return content.decode(errors="replace")
 
+    def kubeconfig(self, *, timeout_s: float = CALL_S) -> str:
+        """An administrator's way to the Kubernetes API; only control planes hand it out.
+
+        Raises:
+            ProtocolError: what came is not the archive that it should be.
+        """
+        content = bytearray()
+
+        def take(data: pb.Data) -> None:
+            self._checked("Kubeconfig", data.metadata)
+            content.extend(data.content)
+
+        self._connection.stream(methods.KUBECONFIG, pb.Empty(), take, timeout_s)
+        return answers.only_file(bytes(content), f"{self.address}: Kubeconfig")
+
     def extensions(self, *, timeout_s: float = CALL_S) -> tuple[str, ...]:
         """The names of the system extensions in the running image."""
         found = self._resources("runtime", "ExtensionStatuses.runtime.talos.dev", timeout_s)

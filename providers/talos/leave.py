@@ -159,8 +159,17 @@ def _is_out(member: EtcdMember, others: Mapping[str, str], cert: ClientCert) -> 
     return all(listed.id != member.id for listed in etcd.members) or None
 
 
-def before_reinstall(node: str, address: str, cert: ClientCert, report: Reporter) -> None:
+def before_reinstall(
+    node: str, address: str, cert: ClientCert, report: Reporter, empty: Callable[[], None] = lambda: None
+) -> None:
     """Let a running node leave properly before its disk is written again: Talos drains it and leaves etcd itself.
+
+    Args:
+        node: its name.
+        address: its address.
+        cert: for the Talos API.
+        report: told what is done.
+        empty: moves what else is on it, before it leaves; may refuse.
 
     Raises:
         RefusedError: etcd would lose its quorum.
@@ -171,6 +180,7 @@ def before_reinstall(node: str, address: str, cert: ClientCert, report: Reporter
     if etcd is not None:
         addresses = {m.hostname: _host(m) for m in etcd.members}
         refuse_quorum_loss(observe(addresses, cert) or etcd, node)
+    empty()
     report.progress("leaving the cluster before it is written again")
     with Talos.secure(address, cert) as talos:
         talos.reset(graceful=True, reboot=False, wipe_labels=("STATE", "EPHEMERAL"), timeout_s=pace.limit(60))

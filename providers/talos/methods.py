@@ -27,6 +27,7 @@ ETCD_LEAVE = Method(f"{_MACHINE}/EtcdLeaveCluster", pb.Empty, pb.Acknowledgement
 ETCD_FORFEIT_LEADERSHIP = Method(f"{_MACHINE}/EtcdForfeitLeadership", pb.Empty, pb.EtcdForfeitLeadershipResponse)
 ETCD_SNAPSHOT = Method(f"{_MACHINE}/EtcdSnapshot", pb.Empty, pb.Data)
 ETCD_RECOVER = Method(f"{_MACHINE}/EtcdRecover", pb.Data, pb.AcknowledgementResponse)
+KUBECONFIG = Method(f"{_MACHINE}/Kubeconfig", pb.Empty, pb.Data)
 MOUNTS = Method(f"{_MACHINE}/Mounts", pb.Empty, pb.MountsResponse)
 DISKS = Method("/storage.StorageService/Disks", pb.Empty, pb.DisksResponse)
 COSI_GET = Method("/cosi.resource.State/Get", pb.GetRequest, pb.GetResponse)

@@ -23,7 +23,7 @@ class FlashProvider(Provider):
     """Sees to it that a module's disk carries the wished image; `generation` says how often it may be written."""
 
     inputs = ("node", "address", "slot", *BOARD_KEYS, "generation", "os_ca")
-    memos = ("version", "schematic", "recipe", "factory", "image", "sha256", "rank")
+    memos = ("version", "schematic", "recipe", "factory", "image", "sha256", "rank", "control_planes")
 
     def problems(self, olds: Props, news: Props) -> list[tuple[str, str]]:
         """A module is never written because it was moved or because its number went down."""

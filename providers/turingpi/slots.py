@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from providers import locks, pace
 from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import HomelabError, UnreachableError
+from providers.longhorn import reinstall as replicas
 from providers.talos import leave
 from providers.talos.client import Mode, probe
 from providers.talos.schematic import register
@@ -30,7 +32,9 @@ def ensure_image(props: Props, *, reinstall: bool) -> Props:
     rank = tuple(int(part) for part in props["rank"])
     with turns.ticket(props["board"], rank) as ticket, _connect(props) as bmc:
         if reinstall:
-            leave.before_reinstall(module.node, module.address, cert, report)
+            planes = props.get("control_planes") or {}
+            moved = partial(replicas.empty, module.node, planes, cert, report)
+            leave.before_reinstall(module.node, module.address, cert, report, moved)
         else:
             with _board_lock(props, f"looking at {module.node}", report, BOARD_LOCK_LIMIT_S):
                 pass  # another run's flash would block every answer of the board

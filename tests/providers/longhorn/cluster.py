@@ -106,8 +106,10 @@ class Longhorn:
             if item["spec"]["nodeID"] in leaving:
                 holders = {r["spec"]["nodeID"] for r in self.replicas if self._volume(r) == self._volume(item)}
                 free = [n["metadata"]["name"] for n in self.nodes if n["spec"]["allowScheduling"]]
-                item["spec"]["nodeID"] = next(name for name in free if name not in holders)
-                return
+                taker = next((name for name in free if name not in holders), None)
+                if taker is not None:
+                    item["spec"]["nodeID"] = taker
+                    return
 
     @staticmethod
     def _volume(item: Item) -> str:

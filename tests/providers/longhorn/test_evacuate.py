@@ -23,9 +23,11 @@ class Clock:
         self.now += seconds
 
 
-def run(longhorn: Longhorn, name: str = "node1", seconds: float = 60) -> tuple[bool, list[str]]:
+def run(
+    longhorn: Longhorn, name: str = "node1", seconds: float = 60, *, comes_back: bool = False
+) -> tuple[bool, list[str]]:
     said: list[str] = []
-    return evacuate(longhorn, name, Clock().deadline(seconds), said.append), said
+    return evacuate(longhorn, name, Clock().deadline(seconds), said.append, comes_back=comes_back), said
 
 
 def house(**more: object) -> Longhorn:
@@ -162,3 +164,26 @@ def test_longhorns_own_node_goes_when_its_manager_is_gone() -> None:
 def test_a_node_that_longhorn_will_not_let_go_is_told() -> None:
     with pytest.raises((RefusedError, DeadlineError)):
         forget(house(held=1000), "node1", Clock().deadline(30))
+
+
+def test_a_node_that_comes_back_may_keep_what_fits_nowhere_else_when_another_whole_one_is_there() -> None:
+    volumes = [volume("a", 3), volume("b", 1)]
+    replicas = [*(replica("a", f"node{number}") for number in (1, 2, 3)), replica("b", "node1")]
+    longhorn = Longhorn([node(f"node{number}") for number in (1, 2, 3)], volumes, replicas)
+    assert run(longhorn, comes_back=True)[0]
+    assert longhorn.on("node1") == ["a"]
+    assert longhorn.on("node2") == ["a", "b"]
+
+
+def test_a_node_that_comes_back_is_refused_all_the_same_with_the_last_healthy_replica() -> None:
+    longhorn = Longhorn([node("node1"), node("node2", room_gb=1)], [volume("a", 1)], [replica("a", "node1")])
+    with pytest.raises(RefusedError, match="no other node can take the replica of a"):
+        run(longhorn, comes_back=True)
+
+
+def test_a_cordoned_node_takes_no_replica() -> None:
+    cordoned = node("node2")
+    cordoned["status"]["conditions"].append({"type": "Schedulable", "status": "False"})
+    longhorn = Longhorn([node("node1"), cordoned], [volume("a", 1)], [replica("a", "node1")])
+    with pytest.raises(RefusedError, match="no other node can take the replica of a"):
+        run(longhorn)
