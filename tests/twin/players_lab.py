@@ -1,4 +1,4 @@
-"""A cluster of one control plane and one worker for the tests of the players, and what is put into it by hand."""
+"""A small cluster for the tests of the players, and what is put into it by hand."""
 
 import time
 from collections.abc import Callable
@@ -14,14 +14,28 @@ Object = dict[str, Any]
 
 
 class Lab:
-    """A running cluster; calls go to the control plane's own API server."""
+    """A running cluster; calls go to the API server of the machine `server`."""
 
-    def __init__(self, machines: int = 2, scale: float = 0.01) -> None:
+    def __init__(self, machines: int = 2, leading: int = 1, scale: float = 0.01) -> None:
+        self.server = "m1"
         self.scene = Scene(machines, tools=paths.servers(), scale=scale)
         self.names = [f"m{number}" for number in range(1, machines + 1)]
+        try:
+            self._boot(leading)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End it; workers go first, for one that loses its API server hammers at its own relay while that closes."""
+        for name in reversed(self.names):
+            self.scene.do(self.scene.machines[name].power_off)
+        self.scene.close()
+
+    def _boot(self, leading: int) -> None:
         self.scene.maintenance(*self.names)
         for name in self.names:
-            self.scene.configure(name, "controlplane" if name == "m1" else "worker")
+            self.scene.configure(name, "controlplane" if name in self.names[:leading] else "worker")
         self.scene.until(lambda: self.scene.system("m1").etcd)
         self.scene.secure("m1", "Bootstrap", pb.BootstrapRequest())
         self.scene.until(lambda: all((it := self.scene.system(n).kubelet) and it.ready for n in self.names), 90)
@@ -32,7 +46,8 @@ class Lab:
         async def call() -> Any:
             ca = self.scene.cluster.kubernetes
             leaf = issue(ca, "test", ["system:masters"], client=True)
-            async with Api(f"https://{self.scene.net}.11:6443", client_context(ca.crt, leaf)) as api:
+            address = self.scene.machines[self.server].spec.address
+            async with Api(f"https://{address}:6443", client_context(ca.crt, leaf)) as api:
                 return await getattr(api, method)(*words)
 
         return self.scene.run(call())

@@ -26,7 +26,7 @@ BOTH = [pb.ResetPartitionSpec(label=label, wipe=True) for label in ("STATE", "EP
 def lab() -> Iterator[Lab]:
     made = Lab(4)
     yield made
-    made.scene.close()
+    made.close()
 
 
 def replicas(lab: Lab, claim: str) -> dict[str, bool]:

@@ -21,7 +21,7 @@ POOL = "metallb.io/ip-allocated-from-pool"
 def lab() -> Iterator[Lab]:
     made = Lab()
     yield made
-    made.scene.close()
+    made.close()
 
 
 def service(lab: Lab, name: str, port: int = 80, annotations: dict[str, str] | None = None, **spec: Any) -> str:

@@ -1,6 +1,7 @@
 """The other players: webhooks' authorities, cert-manager, Traefik's Ingresses, NFS, jobs, Prometheus' servers."""
 
 import base64
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from cryptography import x509
 
 from tests.twin.players_lab import Lab, settled, wait
 from tools import paths
+from twin.kubernetes.api import ApiError
 from twin.kubernetes.players.pki import names
 
 pytestmark = [
@@ -18,6 +20,11 @@ pytestmark = [
 DEFAULT = "/api/v1/namespaces/default"
 ADMISSION = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 CERTIFICATES = "/apis/cert-manager.io/v1/namespaces/default/certificates"
+CRON_JOBS = "/apis/batch/v1/namespaces/default/cronjobs"
+PROGRAMS = [{"name": name, "image": "example.org/it:1"} for name in ("first", "it")]
+POD = {"restartPolicy": "OnFailure", "initContainers": PROGRAMS[:1], "containers": PROGRAMS[1:]}
+JOB = {"template": {"spec": POD}}
+CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "x-"}}
 ISSUERS = "/apis/cert-manager.io/v1/clusterissuers"
 
 
@@ -28,8 +35,9 @@ def lab() -> Iterator[Lab]:
     made.crd("cert-manager.io", "v1", "certificates", "Certificate")
     made.crd("cert-manager.io", "v1", "issuers", "Issuer")
     made.crd("cert-manager.io", "v1", "clusterissuers", "ClusterIssuer", scope="Cluster")
+    made.put(CRON_JOBS, "CronJob", "backup", spec={"schedule": "* * * * *", "jobTemplate": {"spec": JOB}})
     yield made
-    made.scene.close()
+    made.close()
 
 
 def ready(lab: Lab, path: str) -> bool:
@@ -171,15 +179,49 @@ def test_a_claim_on_nfs(lab: Lab) -> None:
     wait(lambda: not lab.items("/api/v1/persistentvolumes"))
 
 
-def test_a_cron_job_runs_and_ends(lab: Lab) -> None:
-    init, container = ({"name": name, "image": "example.org/it:1"} for name in ("first", "it"))
-    pod = {"restartPolicy": "OnFailure", "initContainers": [init], "containers": [container]}
-    spec = {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": {"spec": pod}}}}
-    lab.put("/apis/batch/v1/namespaces/default/cronjobs", "CronJob", "backup", spec=spec)
-    template = {"spec": pod}
-    job = lab.put("/apis/batch/v1/namespaces/default/jobs", "Job", "now", spec={"template": template})
+def test_jobs_run_and_end_those_of_a_cron_job_too(lab: Lab) -> None:
+    job = lab.put("/apis/batch/v1/namespaces/default/jobs", "Job", "now", spec=JOB)
     wait(lambda: lab.status(job).get("succeeded") == 1)
-    wait(lambda: lab.status("/apis/batch/v1/namespaces/default/cronjobs/backup").get("lastSuccessfulTime"), 70)
+    wait(lambda: lab.status(f"{CRON_JOBS}/backup").get("lastSuccessfulTime"), 70)
+
+
+def test_metrics_are_served_as_long_as_metrics_server_runs(lab: Lab) -> None:
+    """An aggregated API that is away holds up every namespace that is deleted."""
+    lab.workload("Deployment", "metrics-server", "kube-system")
+    service(lab, "kube-system", "metrics-server", "metrics-server")
+    spec = {
+        "group": "metrics.k8s.io",
+        "version": "v1beta1",
+        "groupPriorityMinimum": 100,
+        "versionPriority": 100,
+        "insecureSkipTLSVerify": True,
+        "service": {"name": "metrics-server", "namespace": "kube-system"},
+    }
+    path = lab.put("/apis/apiregistration.k8s.io/v1/apiservices", "APIService", "v1beta1.metrics.k8s.io", spec=spec)
+    wait(lambda: [c["status"] for c in lab.status(path).get("conditions", [])] == ["True"])
+    seen = [found["metadata"]["name"] for found in lab.items("/apis/metrics.k8s.io/v1beta1/nodes")]
+    assert seen == ["n1", "n2"]
+    lab.namespace("going")
+    lab.call("delete", "/api/v1/namespaces/going")
+    wait(lambda: lab.get("/api/v1/namespaces/going") is None)
+
+
+def test_a_webhook_that_nobody_plays_is_refused_at_once(lab: Lab) -> None:
+    hook = lab.call("get", f"{ADMISSION}/metallb")["webhooks"][0]
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+    changed = {**hook, "matchConditions": [], "rules": [rule], "failurePolicy": "Fail"}
+    lab.call("patch", f"{ADMISSION}/metallb", {"webhooks": [changed]})
+
+    def refused() -> bool:
+        begun = time.monotonic()
+        try:
+            lab.call("create", f"{DEFAULT}/configmaps", CONFIG)
+        except ApiError as error:
+            return "failed calling webhook" in str(error) and time.monotonic() - begun < 5
+        return False
+
+    wait(refused)
+    lab.call("delete", f"{ADMISSION}/metallb")
 
 
 def test_prometheus_becomes_a_stateful_set_with_its_claim(lab: Lab) -> None:
@@ -200,3 +242,11 @@ def test_prometheus_becomes_a_stateful_set_with_its_claim(lab: Lab) -> None:
     wait(lambda: lab.status(f"{sets}/alertmanager-house").get("readyReplicas") == 1)
     lab.call("delete", f"{path}/house")
     wait(lambda: lab.get(f"{sets}/prometheus-house") is None)
+
+
+def test_players_at_rest_cost_nothing(lab: Lab) -> None:
+    lab.call("patch", f"{CRON_JOBS}/backup", {"spec": {"suspend": True}})
+    settled(2)
+    begun = time.process_time()
+    settled(3)
+    assert time.process_time() - begun < 0.3  # relays, kubelets' leases and etcd's watchers of the twin are in it

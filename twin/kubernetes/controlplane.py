@@ -14,6 +14,7 @@ import yaml
 from twin.kubernetes import manifests
 from twin.kubernetes.api import Api, ApiError
 from twin.kubernetes.players import play
+from twin.kubernetes.players.door import Door
 from twin.talos.pki import Pair, client_context, decode, issue, public_pem, write_secret
 from twin.talos.process import Process, program
 
@@ -32,9 +33,11 @@ class ControlPlane:
         self.ready = False
         self._folder = system.run_folder("kubernetes")
         self._processes: dict[str, Process] = {}
+        self._door = Door(system, self.admin)
 
     async def run(self) -> None:
         """Start the servers in order and apply what Talos applies; ends when the API is ready."""
+        await self._door.open()
         await self._serve("kube-apiserver", self._api_server_flags())
         async with self.admin() as api:
             while not await api.ready():
@@ -64,12 +67,14 @@ class ControlPlane:
     def kill(self) -> None:
         """The node lost its power."""
         self.ready = False
+        self._door.close()
         for process in self._processes.values():
             process.kill()
 
     async def stop(self) -> None:
         """The node shuts down in order: leases are given back."""
         self.ready = False
+        self._door.close()
         await asyncio.gather(*(process.stop(2) for process in self._processes.values()))
 
     def admin(self) -> Api:
@@ -112,6 +117,7 @@ class ControlPlane:
             "service-account-issuer": system.config_or_fail.endpoint,
             "authorization-mode": "Node,RBAC", "client-ca-file": str(folder / "ca.crt"),
             "enable-admission-plugins": "NodeRestriction", "enable-bootstrap-token-auth": "true",
+            "egress-selector-config-file": str(self._door.config(folder / "egress.yaml")),
             "encryption-provider-config": str(self._encryption()), "endpoint-reconciler-type": "none",
             "etcd-cafile": str(folder / "etcd-ca.crt"), "etcd-certfile": str(folder / "etcd-client.crt"),
             "etcd-keyfile": str(folder / "etcd-client.key"), "etcd-servers": f"https://{system.address}:2379",

@@ -1,7 +1,7 @@
 """Programs with a webhook write the authority of its certificate into its configuration, once they run.
 
 MetalLB and Longhorn do it for their own; for cert-manager, and for whoever asks by annotation, its cainjector does.
-Nothing answers the webhooks' calls: the stand-in charts' configurations match no request (twin/charts).
+No webhook answers a call (players/door.py refuses it): the stand-in charts' configurations match no request.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twin.lab import Lab
 
 log = logging.getLogger("twin")
-_GATHER_S = 0.05  # changes come in crowds
+_GATHER_S = 0.1  # changes come in crowds
 _ABSENT_S = 1.0  # between looks for a kind that the cluster doesn't know yet
 _RETRY_S = 1.0
 Key = tuple[str, str]  # namespace (empty for cluster-wide objects) and name

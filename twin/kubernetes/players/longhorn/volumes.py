@@ -21,35 +21,36 @@ _DATA = "twin/data"  # annotation: `whole` once the data is on a disk, `lost` wh
 async def provision(world: World, name: str, claim: Object, found: Object) -> Object | None:
     """Make the volume of a claim; None when not one replica finds a node."""
     manager = k.daemon_set(world, "longhorn-manager")
+    size = in_bytes(claim["spec"]["resources"]["requests"]["storage"])
     if manager is None:
         return None
     namespace = manager["metadata"]["namespace"]
-    parameters = found.get("parameters") or {}
-    wanted = int(parameters.get("numberOfReplicas") or 3)
     volume = world.get(k.LONGHORN_VOLUME, name, namespace)
+    if volume is None and not nodes.taker(world, namespace, size, set()):
+        return None
     if volume is None:
-        size = in_bytes(claim["spec"]["resources"]["requests"]["storage"])
-        if not nodes.taker(world, namespace, size, set()):
-            return None
-        shared = "ReadWriteMany" in claim["spec"]["accessModes"]
-        spec = {
-            "size": str(size),
-            "numberOfReplicas": wanted,
-            "staleReplicaTimeout": int(parameters.get("staleReplicaTimeout") or _STALE_MIN),
-            "accessMode": "rwx" if shared else "rwo",
-            "dataLocality": parameters.get("dataLocality", "disabled"),
-            "frontend": "blockdev",
-            "nodeID": "",
-        }
         about = {"name": name, "namespace": namespace}
-        volume = await world.create(k.LONGHORN_VOLUME, {"metadata": about, "spec": spec})
+        volume = await world.create(k.LONGHORN_VOLUME, {"metadata": about, "spec": _spec(claim, found, size)})
     held = {replica["spec"]["nodeID"] for replica in _replicas(world, volume)}
-    while len(held) < wanted and (node := nodes.taker(world, namespace, int(volume["spec"]["size"]), held)):
-        await _fill(world, await _add(world, volume, node))
-        if node in held:
-            break
-        held.add(node)
-    return {"volumeHandle": name, "fsType": parameters.get("fsType", "ext4")}
+    for _ in range(int(volume["spec"]["numberOfReplicas"]) - len(held)):
+        node = nodes.taker(world, namespace, size, held)
+        if node:
+            await _fill(world, await _add(world, volume, node))
+            held.add(node)
+    return {"volumeHandle": name, "fsType": at(found, "parameters", "fsType") or "ext4"}
+
+
+def _spec(claim: Object, found: Object, size_bytes: int) -> Object:
+    parameters = found.get("parameters") or {}
+    return {
+        "size": str(size_bytes),
+        "numberOfReplicas": int(parameters.get("numberOfReplicas") or 3),
+        "staleReplicaTimeout": int(parameters.get("staleReplicaTimeout") or _STALE_MIN),
+        "accessMode": "rwx" if "ReadWriteMany" in claim["spec"]["accessModes"] else "rwo",
+        "dataLocality": parameters.get("dataLocality", "disabled"),
+        "frontend": "blockdev",
+        "nodeID": "",
+    }
 
 
 async def remove(world: World, name: str) -> None:
