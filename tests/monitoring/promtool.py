@@ -1,4 +1,4 @@
-"""Where promtool is: on PATH, or among the tools that this project keeps."""
+"""Where promtool is: on PATH, or what the project has built."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-KEPT = Path.home() / ".cache" / "homelab" / "tools"
+from tools import paths
 
 
 def find() -> str:
     """Its path; a test that needs it is skipped where there is none."""
-    kept = sorted(KEPT.glob("*/bin/promtool"))
-    found = shutil.which("promtool") or (str(kept[-1]) if kept else None)
+    kept = paths.promtool()
+    found = str(kept) if kept.exists() else shutil.which("promtool")
     if found is None:
         pytest.skip("promtool is not here: it comes with the distribution's prometheus package")
     return found
