@@ -97,10 +97,13 @@ def values(lab: Lab, settings: Settings) -> dict[str, Any]:
             "tls": {"enabled": False},
             "resources": requests("50m", "96Mi"),
         },
-        # Talos runs etcd outside of Kubernetes.
+        # Talos runs etcd outside of Kubernetes, on the nodes that the controller-manager's pods are on.
         "kubeEtcd": {
-            "endpoints": [str(address) for address in lab.control_plane_addresses],
-            "service": {"port": ETCD_METRICS, "targetPort": ETCD_METRICS},
+            "service": {
+                "port": ETCD_METRICS,
+                "targetPort": ETCD_METRICS,
+                "selector": {"component": "kube-controller-manager"},
+            },
         },
         "kubeProxy": {"enabled": False},
         # Both fire all the time, by design: for services that watch the watcher, which a household has not.

@@ -35,9 +35,15 @@ def join(props: Props, report: Reporter) -> None:
         _registered(kube, props, report)
         _ready(kube, props, report)
         kube.cordon(props["node"], Deadline(pace.limit(API_S)), unschedulable=False)
-        longhorn.give_up(kube, props["node"], Deadline(pace.limit(API_S)))
+        _take_replicas(kube, props["node"])
     if props["role"] == "controlplane":
         _wait_for_vote(props, report)
+
+
+def _take_replicas(kube: Kube, node: str) -> None:
+    """A node that came back serves Longhorn again."""
+    deadline = Deadline(pace.limit(API_S))
+    kube.patiently(lambda: (longhorn.give_up(kube, node, deadline),), f"{node}: Longhorn's word on it", deadline)
 
 
 def _ready(kube: Kube, props: Props, report: Reporter) -> None:

@@ -43,8 +43,8 @@ def test_alerts_that_fire_on_every_cluster_are_off(chart: dict[str, Any]) -> Non
 
 
 def test_etcd_is_asked_at_the_control_planes(chart: dict[str, Any]) -> None:
-    assert chart["kubeEtcd"]["endpoints"] == ["192.168.1.11", "192.168.1.12", "192.168.1.13"]
-    assert chart["kubeEtcd"]["service"] == {"port": 2381, "targetPort": 2381}
+    etcd = chart["kubeEtcd"]["service"]
+    assert etcd == {"port": 2381, "targetPort": 2381, "selector": {"component": "kube-controller-manager"}}
 
 
 def test_rules_and_targets_of_every_part_are_picked_up(chart: dict[str, Any]) -> None:
