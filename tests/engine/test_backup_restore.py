@@ -16,9 +16,16 @@ from typing import Any
 import httpx2
 import pytest
 
+import settings
+from components import etcd_backup
+from components.scripts import keep_backup
 from providers.kubernetes.kubeconfig import Access
+from providers.talos.access import contexts
+from providers.talos.backup import ROLE
 from providers.talos.client import Talos
 from providers.talos.identity import stored_certificate
+from providers.talos.secrets import SecretsBundle
+from settings.parts import EtcdBackup
 from tests.engine.sandbox import Run, Sandbox
 from tools import paths
 
@@ -102,6 +109,35 @@ def test_a_backup_is_verified_and_private(lab: Sandbox, saved: Path) -> None:
     print(f"backup: {made['size_bytes']} bytes, {made['keys']} keys at revision {made['revision']}")
 
 
+@pytest.mark.skipif(not paths.talosctl().exists(), reason="make tools builds talosctl")
+def test_the_nightly_jobs_own_commands(lab: Sandbox, tmp_path: Path) -> None:
+    """What its two containers run, with the key that they get, on the control plane of the last index."""
+    house = settings.load(lab.folder / lab.settings, None)
+    wanted = EtcdBackup.model_validate({"nfs": {"server": "192.168.1.10", "path": "/export"}, "minimum_mb": 1})
+    pod = etcd_backup.cron_job(house, wanted)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    key, fresh, share = tmp_path / "config", tmp_path / "etcd.snapshot", tmp_path / "share"
+    cert = stored_certificate(lab.folder / ".homelab" / lab.stack / "talosconfig")
+    assert cert is not None
+    planes = {node.name: str(node.address) for node in house.control_planes}
+    with Talos.secure(planes["node1"], cert) as talos:
+        bundle = SecretsBundle.from_machine_config(talos.machine_config())
+    key.write_text(contexts(planes, bundle.os, ROLE))
+    here = {
+        "/access/config": str(key), "/work/etcd.snapshot": str(fresh), "$(JOB_COMPLETION_INDEX)": "2",
+        f"/backups/{house.cluster.name}": str(share),
+    }  # fmt: skip
+    take, keep = ([here.get(word, word) for word in pod[kind][0]["args"]] for kind in ("initContainers", "containers"))
+    keep[keep.index("--minimum-mb") + 1] = "0"  # a twin's is smaller than any house's
+    told = subprocess.run([str(paths.talosctl()), *take], capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 0, told.stderr
+    assert keep_backup.main(keep) == 0
+    ((_, kept),) = keep_backup.backups(share, house.cluster.name)
+    assert kept.read_bytes() == fresh.read_bytes()
+    other = [str(paths.talosctl()), "--talosconfig", str(key), "services"]
+    refused = subprocess.run(other, capture_output=True, text=True, timeout=60, check=False)
+    assert "PermissionDenied" in refused.stderr
+
+
 @pytest.mark.parametrize("harm", ["truncated", "corrupted", "not a snapshot"])
 def test_a_harmed_snapshot_is_refused_before_anything_is_touched(lab: Sandbox, saved: Path, harm: str) -> None:
     data, path = bytearray(saved.read_bytes()), lab.folder / "harmed.db"
@@ -175,18 +211,18 @@ def test_a_running_cluster_goes_back_and_what_it_was_is_kept(lab: Sandbox, saved
     assert kept.stat().st_size % 512 == 32
 
 
-def killed_at(lab: Sandbox, saved: Path, kind: str) -> None:
-    """Begin a restore, and kill it as soon as something has happened."""
-    before = len(lab.events())
+def killed_at(lab: Sandbox, saved: Path, since: int, kind: str) -> None:
+    """Begin a restore, and kill it as soon as something has happened, in this run or one before it."""
     process = lab.start("restore", str(saved), "--yes")
-    wait_for(lab, before, kind)
+    wait_for(lab, since, kind)
     lab.kill(process)
 
 
 def test_an_interrupted_restore_is_repeated(lab: Sandbox, saved: Path) -> None:
     write(lab, CONFIGS, "ConfigMap", "after", "lost")
-    for kind in ("reset", "reset_done", "snapshot_uploaded", "bootstrapped"):
-        killed_at(lab, saved, kind)
+    start = len(lab.events())
+    for kind in ("reset", "snapshot_uploaded", "bootstrapped", "api_ready"):
+        killed_at(lab, saved, start, kind)
     before = len(lab.events())
     done: Run = lab.run("restore", str(saved), "--yes").ok()
     assert "was interrupted" in done.output
