@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi_kubernetes.helm.v4 import Chart
+from pulumi_kubernetes.helm.v4 import Chart, ChartArgs
 from pulumi_random import RandomPassword
 from pydantic import SecretStr
 
@@ -16,6 +17,7 @@ from components.after import after
 from components.manifest import Manifest
 from components.versions import CHARTS
 from providers.charts import Library
+from providers.kubernetes.definitions import Definitions, digest, has_definitions
 from providers.talos.resources import Cluster
 from settings import Settings
 
@@ -130,17 +132,29 @@ class Part(pulumi.ComponentResource):
             skip_await: do not wait until its pods run.
         """
         overrides = self._overrides if main else None
-        return self.keep(
-            Chart(
-                f"{self.name}-chart" if main else f"{self.name}-{chart}",
-                chart=self.archive(chart, main=main),
-                name=chart,
-                namespace=after(namespace, *self.site.ready),
-                values=merged(values, opened(overrides.values) if overrides else {}),
-                skip_await=skip_await,
-                opts=self.options(depends_on),
-            )
+        archive, name = self.archive(chart, main=main), f"{self.name}-chart" if main else f"{self.name}-{chart}"
+        kinds = self._definitions(chart, archive, depends_on)
+        arguments = ChartArgs(
+            chart=archive,
+            name=chart,
+            namespace=after(namespace, *self.site.ready),
+            values=merged(values, opened(overrides.values) if overrides else {}),
+            skip_await=skip_await,
+            skip_crds=bool(kinds),
         )
+        return self.keep(Chart(name, arguments, self.options([*depends_on, *kinds])))
+
+    def _definitions(self, chart: str, archive: str, depends_on: Sequence[pulumi.Resource]) -> list[Definitions]:
+        """The kinds that a chart brings apart from its objects, if it does."""
+        if not has_definitions(Path(archive)):
+            return []
+        props = {
+            "chart": chart,
+            "digest": digest(Path(archive)),
+            "archive": after(archive, *self.site.ready),
+            "kubeconfig": self.site.cluster.kubeconfig,
+        }
+        return [self.keep(Definitions(f"{self.name}-{chart}-kinds", props, self.child(depends_on)))]
 
     def archive(self, chart: str, *, main: bool = True) -> str:
         """The relative path of a chart's archive on this machine; fetched if it isn't there."""

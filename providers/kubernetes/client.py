@@ -31,6 +31,7 @@ from providers.kubernetes.kubeconfig import Access
 REQUEST_S = 10.0
 POLL_S = 0.25
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 # An API server in front of an etcd that is electing, or one that is starting, says so with these; they pass.
 PASSING = frozenset({429, 500, 502, 503, 504})
 
@@ -220,6 +221,11 @@ class Kube:
             UnreachableError: also when a webhook does not answer the API server.
         """
         return self._call("POST", path, params={"dryRun": "All"}, body=body, missing_ok=True) is not None
+
+    def apply(self, path: str, body: Mapping[str, Any], manager: str) -> Mapping[str, Any]:
+        """Have an object be as `body` says, whoever made it: server-side apply, as the field manager `manager`."""
+        params = {"fieldManager": manager, "force": "true"}
+        return self._call("PATCH", path, params=params, body=body, content_type=APPLY_PATCH) or {}
 
     # -- the wire -----------------------------------------------------------------------------------------------
 
