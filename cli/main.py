@@ -189,7 +189,7 @@ def secret(
     """Store a password in the settings file, encrypted. It asks for it, or reads it from standard input."""
     engine = Engine(stacks.find(stack))
     engine.require_passphrase()
-    value = getpass.getpass(f"{path}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    value = getpass.getpass(f"{path}: ") if sys.stdin.isatty() else sys.stdin.read().rstrip("\n")
     if not value:
         raise UserError(f"{path}: an empty secret is none; nothing was stored")
     engine.select()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from components.part import Part, Site, requests
 from components.versions import CHARTS
 from providers.kubernetes.ready import Webhook
 from settings.parts import MetalLB as Settings
+from settings.platform import Platform
 
 NAMESPACE = "metallb-system"
 API = "metallb.io/v1beta1"
@@ -24,9 +24,11 @@ class MetalLB(Part):
         namespace = self.namespace(NAMESPACE, privileged=True)
         chart = self.chart("metallb", NAMESPACE, values(), [namespace])
         webhook = self.keep(Webhook("metallb-webhook", self._webhook(settings), self.child([chart])))
-        pool = self.object("pool", _object("IPAddressPool", "lan", _addresses(site)), [webhook])
-        spec = {"ipAddressPools": ["lan"]}
-        self.object("advertisement", _object("L2Advertisement", "lan", spec), [pool])
+        specs = pools(site.lab.platform)
+        made = [
+            self.object(f"pool-{name}", _object("IPAddressPool", name, spec), [webhook]) for name, spec in specs.items()
+        ]
+        self.object("advertisement", _object("L2Advertisement", "lan", {"ipAddressPools": list(specs)}), made)
         self.register_outputs({})
 
     def _webhook(self, settings: Settings) -> dict[str, Any]:
@@ -67,5 +69,13 @@ def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": API, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
 
 
-def _addresses(site: Site) -> dict[str, Sequence[str]]:
-    return {"addresses": [str(pool) for pool in site.lab.platform.pools]}
+def pools(chosen: Platform) -> dict[str, dict[str, Any]]:
+    """The pools' specs by name: addresses for whoever asks, and apart those that the settings have given away."""
+    fixed = set(chosen.addresses.values())
+    free = [rest for pool in chosen.pools for rest in pool.without(one for one in fixed if one in pool)]
+    reserved = [f"{address}/32" for address in sorted(fixed)]
+    found: dict[str, dict[str, Any]] = {
+        "lan": {"addresses": [str(pool) for pool in free]},
+        "reserved": {"addresses": reserved, "autoAssign": False},
+    }
+    return {name: spec for name, spec in found.items() if spec["addresses"]}
