@@ -24,6 +24,7 @@ from providers.talos.access import Access
 from providers.talos.backup import ROLE
 from providers.talos.wire import os_authority
 from settings import Settings as Lab
+from settings import support
 from settings.parts import EtcdBackup as Settings
 
 NAMESPACE = "etcd-backup"
@@ -32,6 +33,7 @@ USER = 65534  # nobody: what an NFS server makes of root, so the share is writab
 TALOSCTL = "ghcr.io/siderolabs/talosctl"  # of the very version of the nodes
 PORT = Port("metrics", 9180, 9180)
 JOB_LIMIT_S = 1800
+OLDEST = (1, 31)  # with Jobs that end with the first success (successPolicy)
 KEPT_JOBS = 3
 PROGRAM, BACKUPS, WORK, ACCESS = "/program", "/backups", "/work", "/access"
 FRESH = f"{WORK}/etcd.snapshot"
@@ -45,6 +47,7 @@ class EtcdBackup(Part):
     """The CronJob, its key to the Talos API, and the pod that shows Prometheus what is on the share."""
 
     def __init__(self, site: Site, settings: Settings) -> None:
+        require(site.lab)
         super().__init__("etcd-backup", site)
         namespace = self.namespace(NAMESPACE)
         access = self.object("access", secret("access", NAMESPACE, {"config": self._access()}), [namespace])
@@ -65,6 +68,20 @@ class EtcdBackup(Part):
             "os_ca": cluster.bundle.apply(os_authority),
         }
         return self.keep(Access(f"{self.name}-talosconfig", props, self.child())).talosconfig
+
+
+def require(lab: Lab) -> None:
+    """Refuse a Kubernetes that would take the job and leave out what ends it with the first success.
+
+    Raises:
+        UserError: it is too old.
+    """
+    version = lab.cluster.kubernetes.version
+    if support.minor(version) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise UserError(
+            f"cluster.kubernetes.version: {version} is too old for platform.etcd_backup; take {oldest} or newer"
+        )
 
 
 def cron_job(lab: Lab, settings: Settings) -> Object:

@@ -22,7 +22,7 @@ from components import etcd_backup
 from components.scripts import backup_metrics, keep_backup
 from components.scripts.backup_metrics import Shelf
 from components.scripts.keep_backup import Rules
-from providers.errors import ProtocolError
+from providers.errors import ProtocolError, UserError
 from providers.talos import snapshot
 
 ROOT = Path(__file__).parents[2]
@@ -166,6 +166,16 @@ def test_each_control_plane_is_asked_until_one_answers(lab: settings.Settings, w
     (take,) = spec["template"]["spec"]["initContainers"]
     assert take["args"][take["args"].index("--context") + 1] == "$(JOB_COMPLETION_INDEX)"
     assert take["image"] == f"ghcr.io/siderolabs/talosctl:{lab.cluster.talos.version}"
+
+
+def test_a_kubernetes_without_such_jobs_is_refused(lab: settings.Settings) -> None:
+    def at(version: str) -> settings.Settings:
+        kubernetes = lab.cluster.kubernetes.model_copy(update={"version": version})
+        return lab.model_copy(update={"cluster": lab.cluster.model_copy(update={"kubernetes": kubernetes})})
+
+    etcd_backup.require(at("v1.31.0"))
+    with pytest.raises(UserError, match=r"v1\.30\.9 is too old for platform\.etcd_backup; take 1\.31 or newer"):
+        etcd_backup.require(at("v1.30.9"))
 
 
 def test_the_pods_are_nobodys_and_say_what_they_need(lab: settings.Settings, wanted: Any) -> None:
