@@ -134,18 +134,36 @@ def config(lab: Lab, settings: Settings, digest: str) -> str:
 
 def adguard(settings: Settings, mark: Any) -> dict[str, Any]:
     """The Deployment. Its file is written anew at each start: AdGuard changes it, so it cannot be mounted as it is."""
-    image = IMAGES["adguard"]
-    if settings.version:
-        image = f"{image.rpartition(':')[0]}:{settings.version}"
-    conf = {f"{HOME}/conf": "data/conf"}
-    seed = Container(
+    repository, _, tag = IMAGES["adguard"].rpartition(":")
+    image = f"{repository}:{settings.version or tag}"
+    volumes = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": ADGUARD}},
+        {"name": "seed", "secret": {"secretName": "seed"}},
+    ]
+    return deployment(
+        ADGUARD,
+        NAMESPACE,
+        [_server(image)],
+        user=OWNER,
+        never_two=True,
+        init=[_seed(image)],
+        volumes=volumes,
+        annotations={CHECKSUM: mark},
+    )
+
+
+def _seed(image: str) -> Container:
+    return Container(
         name="seed",
         image=image,
         requests={"cpu": "10m", "memory": "16Mi"},
         command=["cp", "/seed/AdGuardHome.yaml", f"{HOME}/conf/AdGuardHome.yaml"],
-        mounts={"/seed": "seed", **conf},
+        mounts={"/seed": "seed", f"{HOME}/conf": "data/conf"},
     )
-    server = Container(
+
+
+def _server(image: str) -> Container:
+    return Container(
         name=ADGUARD,
         image=image,
         requests={"cpu": "100m", "memory": "128Mi"},
@@ -157,22 +175,8 @@ def adguard(settings: Settings, mark: Any) -> dict[str, Any]:
             *("-c", f"{HOME}/conf/AdGuardHome.yaml"),
             *("-w", f"{HOME}/work"),
         ],
-        mounts={**conf, f"{HOME}/work": "data/work"},
+        mounts={f"{HOME}/conf": "data/conf", f"{HOME}/work": "data/work"},
         capabilities=CAPABILITIES,
-    )
-    volumes = [
-        {"name": "data", "persistentVolumeClaim": {"claimName": ADGUARD}},
-        {"name": "seed", "secret": {"secretName": "seed"}},
-    ]
-    return deployment(
-        ADGUARD,
-        NAMESPACE,
-        [server],
-        user=OWNER,
-        never_two=True,
-        init=[seed],
-        volumes=volumes,
-        annotations={CHECKSUM: mark},
     )
 
 

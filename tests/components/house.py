@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import json
+import shutil
+import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -110,10 +114,21 @@ class Recorder(pulumi.runtime.Mocks):
 
 
 class Charts:
-    """Archives of charts that nobody fetches."""
+    """Archives of charts that nobody fetches: the twin's stand-ins."""
 
     def archive(self, repo: str, chart: str, version: str) -> str:
-        return f"charts/{chart}-{version}.tgz"
+        return packed(chart, version)
+
+
+@cache
+def packed(chart: str, version: str) -> str:
+    """The archive of a stand-in."""
+    folder = Path(tempfile.mkdtemp(prefix="charts-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    file = folder / f"{chart}-{version}.tgz"
+    with tarfile.open(file, "w:gz") as archive:
+        archive.add(ROOT / "twin" / "charts" / chart, arcname=chart)
+    return str(file)
 
 
 Made = Mapping[str, pulumi.runtime.MockResourceArgs]

@@ -111,9 +111,9 @@ def test_a_version_of_the_owners_is_the_images_tag() -> None:
 
 
 def test_hosts_without_an_address_that_stays_are_refused() -> None:
-    addresses = {"dns": "192.168.1.240"}
+    addresses = {"torrent": "192.168.1.245"}
     with pytest.raises(UserError, match=r"platform.addresses.traefik: is missing, and DNS answers with it"):
-        records(lab({"addresses": addresses, "dns": {}, "applications": {}}), {})
+        records(lab({"addresses": addresses, "dns": None}), {})
 
 
 def test_without_traefik_there_are_no_hosts_to_answer() -> None:
