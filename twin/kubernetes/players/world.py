@@ -185,6 +185,9 @@ class World:
                 raise
             log.debug("%s: %s", player.__module__, error)
             self.wake(_RETRY_S)
+        except Exception:  # an object that makes no sense to one player must not end the others
+            log.exception("%s", player.__module__)
+            self.wake(_RETRY_S)
 
     async def _follow(self, kind: Kind) -> None:
         while True:
