@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -137,12 +137,21 @@ class Part(pulumi.ComponentResource):
         arguments = ChartArgs(
             chart=archive,
             name=chart,
-            namespace=after(namespace, *self.site.ready),
+            namespace=self._once_known(after(namespace, *self.site.ready)),
             values=merged(values, opened(overrides.values) if overrides else {}),
             skip_await=skip_await,
             skip_crds=bool(kinds),
         )
         return self.keep(Chart(name, arguments, self.options([*depends_on, *kinds])))
+
+    def _once_known(self, namespace: Awaitable[str]) -> pulumi.Output[str]:
+        """The namespace, in a preview unknown until the kinds that the part brings are in the cluster.
+
+        A chart is drawn with the cluster's help, and objects of unknown kinds fail it: with an unknown input it is
+        listed as one line instead.
+        """
+        kinds = [made.id for made in self.made if isinstance(made, Definitions)]
+        return pulumi.Output.all(namespace, *kinds).apply(lambda known: str(known[0]))
 
     def _definitions(self, chart: str, archive: str, depends_on: Sequence[pulumi.Resource]) -> list[Definitions]:
         """The kinds that a chart brings apart from its objects, if it does."""
