@@ -12,7 +12,7 @@ from providers.engine import Reporter
 from providers.errors import HomelabError, UnreachableError
 from providers.talos import leave
 from providers.talos.client import Mode, probe
-from providers.talos.schematic import register
+from providers.talos.factory import register
 from providers.talos.wire import admin
 from providers.turingpi import marker, turns
 from providers.turingpi.client import Bmc, Endpoint
