@@ -18,8 +18,9 @@ from providers.errors import HomelabError
 from providers.kubernetes.client import Kube
 from providers.talos.client import ApplyMode, Mode, Talos, probe
 from providers.talos.config import NodeConfig, render
+from providers.talos.factory import register
 from providers.talos.pki import ClientCert
-from providers.talos.schematic import image_url, register
+from providers.talos.schematic import image_url
 from providers.talos.secrets import SecretsBundle, kubeconfig
 from providers.turingpi.client import Bmc, Endpoint
 from providers.turingpi.flash import Pace, flash

@@ -16,6 +16,7 @@ from cli.observe import Lab
 from cli.stacks import Stack
 from providers.errors import AuthError, HomelabError
 from providers.kubernetes.client import Kube
+from providers.talos import wipe
 from providers.turingpi.client import Bmc, certificate_fingerprint
 from settings import Board, Node
 from settings.models import set_secret
@@ -152,8 +153,7 @@ def _node(node: Node, lab: Lab) -> Check:
     seen = observe.mode(str(node.address), lab.certificate)
     fixes = {
         "foreign": f"another cluster's, or its talosconfig is missing in {lab.stack.folder}: put it there, or wipe "
-        f"the node with that cluster's own: talosctl reset -n {node.address} --graceful=false --reboot "
-        "--system-labels-to-wipe STATE --system-labels-to-wipe EPHEMERAL",
+        f"the node with that cluster's own: {wipe.command(str(node.address))}",
         "configured": f"put its cluster's talosconfig to {lab.stack.folder / 'talosconfig'}, then {up}",
         "maintenance": up,
     }

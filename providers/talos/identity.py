@@ -12,6 +12,7 @@ import yaml
 
 from providers.engine import Reporter
 from providers.errors import ForeignNodeError, HomelabError, UnreachableError, UserError
+from providers.talos import wipe
 from providers.talos.client import Mode, Talos, probe
 from providers.talos.pki import ClientCert
 from providers.talos.secrets import SecretsBundle, read_talosconfig
@@ -75,8 +76,7 @@ def _no_credential(lab: Lab, foreign: list[str], cert: ClientCert | None) -> For
     return ForeignNodeError(
         f"{named}: already configured, and {why}; nothing was touched. If this cluster is yours, put its talosconfig "
         f"to {lab.talosconfig} and run this again: it is then taken over as it is. To give it up, wipe these nodes "
-        f"with `talosctl reset --graceful=false --reboot --system-labels-to-wipe STATE "
-        f"--system-labels-to-wipe EPHEMERAL`"
+        f"with `{wipe.command()}`"
     )
 
 

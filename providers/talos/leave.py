@@ -10,7 +10,7 @@ from providers import pace
 from providers.deadline import Deadline
 from providers.engine import Reporter
 from providers.errors import HomelabError, RefusedError, UnreachableError
-from providers.talos.client import EtcdMember, Mode, Talos, TalosError, probe
+from providers.talos.client import WIPE_LABELS, EtcdMember, Mode, Talos, TalosError, probe
 from providers.talos.pki import ClientCert
 from providers.talos.quorum import verdict
 
@@ -183,7 +183,7 @@ def before_reinstall(
     empty()
     report.progress("leaving the cluster before it is written again")
     with Talos.secure(address, cert) as talos:
-        talos.reset(graceful=True, reboot=False, wipe_labels=("STATE", "EPHEMERAL"), timeout_s=pace.limit(60))
+        talos.reset(graceful=True, reboot=False, wipe_labels=WIPE_LABELS, timeout_s=pace.limit(60))
     Deadline(pace.limit(300)).poll(
         lambda: (probe(address, cert, timeout_s=2) is not Mode.OURS) or None,
         f"{node} ({address}): leaving before its reinstall",

@@ -12,7 +12,7 @@ from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, ForeignNodeError, HomelabError, UnreachableError
 from providers.talos import leave, plan, unwiped
-from providers.talos.client import ApplyMode, Mode, Talos, TalosError, probe
+from providers.talos.client import WIPE_LABELS, ApplyMode, Mode, Talos, TalosError, probe
 from providers.talos.config import NodeConfig, render, same
 from providers.talos.pki import ClientCert
 from providers.talos.secrets import SecretsBundle
@@ -22,7 +22,6 @@ ANSWER_S = 420.0  # from power on to an answering API
 CONFIGURED_S = 600.0  # from an accepted config, through install and reboot, to the node's own certificates
 REJOIN_S = 120.0
 RESET_S = 300.0
-WIPED = ("STATE", "EPHEMERAL")
 
 
 def settle(props: Props, report: Reporter) -> None:
@@ -266,7 +265,7 @@ def _reset(props: Props, cert: ClientCert, report: Reporter) -> None:
     """Wipe STATE and EPHEMERAL and wait for maintenance mode; nothing else on the disk is touched."""
     report.progress("resetting STATE and EPHEMERAL")
     with Talos.secure(props["address"], cert) as talos:
-        talos.reset(graceful=False, reboot=True, wipe_labels=WIPED, timeout_s=pace.limit(60))
+        talos.reset(graceful=False, reboot=True, wipe_labels=WIPE_LABELS, timeout_s=pace.limit(60))
     what = f"{props['node']} ({props['address']}): maintenance mode after its reset"
     Deadline(pace.limit(RESET_S)).poll(
         lambda: (probe(props["address"], cert, timeout_s=3) is Mode.MAINTENANCE) or None, what, pace.interval(2)

@@ -27,6 +27,7 @@ from providers.errors import (
 )
 from providers.turingpi.answers import SLOTS, State, Status
 from providers.turingpi.boot import Console
+from providers.turingpi.busy import wait_until_free
 from providers.turingpi.client import Bmc
 from providers.turingpi.image import Image
 from providers.turingpi.pace import Flashed, Pace
@@ -210,23 +211,11 @@ class _Job:
             raise FlashError(f"{self.where}: the BMC was rebooted after a crash ({error}) and did not come back")
 
     def _await_free(self) -> None:
-        """Wait for somebody else's transfer to end: a new one would cancel it. One that stands still is cancelled."""
-        seen, since = None, time.monotonic()
-        while (status := self._free_status()) is not None:
-            if seen != (status.id, status.written):
-                seen, since = (status.id, status.written), time.monotonic()
-            elif time.monotonic() - since > self.pace.stall_s:
-                self.bmc.flash_cancel()
-                return
-            self.progress(Progress(Phase.PREPARING, note="the board is busy with another transfer"))
-            self._pause("its board is busy with another transfer")
-
-    def _free_status(self) -> Status | None:
-        try:
-            status = self.bmc.flash_status()
-        except (ProtocolError, RefusedError):
-            return None  # firmware 1.x need not know the question
-        return status if status.state is State.TRANSFERRING else None
+        """Wait for somebody else's transfer to end; one that stands still is cancelled."""
+        words = Progress(Phase.PREPARING, note="the board is busy with another transfer")
+        pace, told = self.pace, self.progress
+        if not wait_until_free(self.bmc, self.deadline, pace.stall_s, pace.poll_s, lambda: told(words)):
+            self.bmc.flash_cancel()
 
     def _send(self, chunks: Iterator[bytes], sha256: str | None) -> None:
         size = self.image.raw_bytes

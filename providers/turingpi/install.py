@@ -6,7 +6,6 @@ answers, and whether anything at all speaks on its UART after power on.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -14,10 +13,11 @@ from enum import Enum
 from providers import pace
 from providers.deadline import Deadline
 from providers.errors import DeadlineError, ForeignNodeError, RefusedError
+from providers.talos import wipe
 from providers.talos.client import Mode, Talos, probe
 from providers.talos.pki import ClientCert
-from providers.turingpi.answers import State
 from providers.turingpi.boot import speaks_a_kernel
+from providers.turingpi.busy import wait_until_free
 from providers.turingpi.client import Bmc
 
 LOOK_S = 20.0  # a module with anything bootable speaks on its UART within seconds
@@ -88,8 +88,7 @@ def foreign(node: str, address: str) -> ForeignNodeError:
     return ForeignNodeError(
         f"{node} ({address}): belongs to another cluster and was not touched. If this lab's own state was lost, put "
         f"its talosconfig to .homelab/talosconfig and run this again; to give the node up for good, wipe it with "
-        f"`talosctl -n {address} reset --graceful=false --reboot --system-labels-to-wipe STATE "
-        f"--system-labels-to-wipe EPHEMERAL` and that cluster's talosconfig"
+        f"`{wipe.command(address)}` and that cluster's talosconfig"
     )
 
 
@@ -111,7 +110,7 @@ def look(
     seen = _answer(module, cert)
     if seen is not None:
         return seen
-    wait_for_board(bmc, say)
+    _let_it_finish(bmc, say)
     if not bmc.power().get(module.slot, False):
         say("powering on to see what is on its disk")
         bmc.set_power({module.slot: True})
@@ -127,24 +126,10 @@ def look(
         return Evidence.BOOTS
 
 
-def wait_for_board(bmc: Bmc, say: Callable[[str], None]) -> None:
-    """Let a transfer end that a killed run, or somebody else, left behind; one that no longer advances has ended.
-
-    Raises:
-        DeadlineError: it is still being written.
-    """
-    seen: list[tuple[int, float]] = []
-
-    def at_rest() -> bool | None:
-        status = bmc.flash_status()
-        if status.state is not State.TRANSFERRING:
-            return True
-        if not seen or seen[-1][0] != status.written:
-            seen.append((status.written, time.monotonic()))
-        say("the board is still writing something that an earlier run began")
-        return True if time.monotonic() - seen[-1][1] > pace.interval(STALLED_S) else None
-
-    Deadline(pace.limit(FLASH_S)).poll(at_rest, f"{bmc.name}: at rest", pace.interval(3))
+def _let_it_finish(bmc: Bmc, say: Callable[[str], None]) -> None:
+    """Wait for a transfer that a killed run, or somebody else, left behind; one that stands still is no obstacle."""
+    words = "the board is still writing something that an earlier run began"
+    wait_until_free(bmc, Deadline(pace.limit(FLASH_S)), pace.interval(STALLED_S), pace.interval(3), lambda: say(words))
 
 
 def _speaks(bmc: Bmc, slot: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from providers.dynamic import Props, Provider, changed_keys, is_known, lazily, packed
 from providers.engine import Reporter
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 else:
     slots = lazily("providers.turingpi.slots")
 
+BOARDS = "homelab:boards"  # where the stack's config has them
 BOARD_KEYS = ("board", "username", "password", "fingerprint")
 
 
@@ -67,6 +68,11 @@ class PowerProvider(Provider):
     """Keeps a slot powered while it is declared."""
 
     inputs = ("node", "address", "slot", *BOARD_KEYS, "on")
+    boards: object = None  # the settings' boards, in the engine's process only: state must not get hold of them
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Keep what the engine's config says of the boards: it is never older than what state holds of one slot."""
+        self.boards = req.config.get(BOARDS)
 
     def create(self, props: Props) -> CreateResult:
         """Power the slot on; a node that answers on the network is on, whatever the board says."""
@@ -81,7 +87,7 @@ class PowerProvider(Provider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """The live power; an unreachable board leaves what was known and says so."""
         try:
-            live = {**props, "on": slots.live_power(props)}
+            live = {**props, "on": slots.live_power(props, self.boards)}
         except HomelabError as error:
             Reporter().warn(f"{props['node']}: power not read: {error}")
             return ReadResult(id_, props)
@@ -89,7 +95,7 @@ class PowerProvider(Provider):
 
     def delete(self, _id: str, props: Props) -> None:
         """Power the slot off."""
-        slots.power_off(props)
+        slots.power_off(props, self.boards)
 
 
 class Flash(Resource, module="turingpi", name="Flash"):

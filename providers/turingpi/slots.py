@@ -14,9 +14,9 @@ from providers.errors import HomelabError, UnreachableError
 from providers.longhorn import reinstall as replicas
 from providers.talos import leave
 from providers.talos.client import Mode, probe
-from providers.talos.schematic import register
+from providers.talos.factory import register
 from providers.talos.wire import admin
-from providers.turingpi import marker, turns
+from providers.turingpi import login, marker, turns
 from providers.turingpi.client import Bmc, Endpoint
 from providers.turingpi.flash import Flashed, Pace, flash
 from providers.turingpi.image import Image, fetch
@@ -79,21 +79,24 @@ def _switch_on(props: Props, report: Reporter) -> None:
         report.progress("booting; its board is busy")
 
 
-def live_power(props: Props) -> bool:
-    """Whether the board gives the slot power now."""
-    with _connect(props) as bmc:
-        return bmc.power().get(int(props["slot"]), False)
+def live_power(props: Props, boards: object = None) -> bool:
+    """Whether the board gives the slot power now. For `boards`, see `login.reach`."""
+    return login.reach(_endpoint(props), boards, lambda bmc: bmc.power().get(int(props["slot"]), False))
 
 
-def power_off(props: Props) -> None:
-    """Take the slot's power."""
-    report = Reporter()
-    with _board_lock(props, f"powering {props['node']} off", report, BOARD_LOCK_LIMIT_S), _connect(props) as bmc:
-        bmc.set_power({int(props["slot"]): False})
+def power_off(props: Props, boards: object = None) -> None:
+    """Take the slot's power. For `boards`, see `login.reach`."""
+    off = {int(props["slot"]): False}
+    with _board_lock(props, f"powering {props['node']} off", Reporter(), BOARD_LOCK_LIMIT_S):
+        login.reach(_endpoint(props), boards, lambda bmc: bmc.set_power(off))
+
+
+def _endpoint(props: Props) -> Endpoint:
+    return Endpoint(props["board"], props["username"], props["password"], props.get("fingerprint") or None)
 
 
 def _connect(props: Props) -> Bmc:
-    return Bmc.connect(Endpoint(props["board"], props["username"], props["password"], props.get("fingerprint") or None))
+    return Bmc.connect(_endpoint(props))
 
 
 def _module(props: Props) -> Module:

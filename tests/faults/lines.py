@@ -185,7 +185,13 @@ LINES: dict[str, Line] = {
     "4d.32": Line("delete hooks want the program", ("test_4d_32_no_resource_has_hooks", "test_one_out_and_back")),
     "4d.33": Line(
         "deletes run with what state holds",
-        ("test_4d_33_a_new_password_updates_and_replaces_nothing", "test_state_holds_no_secret_and_no_code"),
+        (
+            "test_4d_33_a_new_password_updates_and_replaces_nothing",
+            "test_4d_33_a_node_leaves_with_the_present_password",
+            "test_a_delete_goes_on_with_the_settings_present_password",
+            "test_without_the_board_in_the_settings_the_stored_password_does",
+            "test_state_holds_no_secret_and_no_code",
+        ),
     ),
     "4d.34": Line(
         "deleting against a gone host",

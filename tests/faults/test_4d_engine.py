@@ -45,6 +45,18 @@ def test_4d_33_a_new_password_updates_and_replaces_nothing(lab: House) -> None:
     lab.up().ok()
 
 
+def test_4d_33_a_node_leaves_with_the_present_password(lab: House) -> None:
+    """No `up` since the password was changed, so that state has only the old one."""
+    new = "a-third-word"
+    lab.fault("bmc-password", board=BOARD, password=new)
+    lab.pulumi("config", "set", "--path", "--secret", f"homelab:boards.{BOARD}.password", new)
+    done = lab.run("destroy-target", "node4", "--yes").ok()
+    assert "went on with the one in the settings" in done.output
+    assert new not in done.output
+    assert not lab.machine("node4")["power"]
+    lab.up().ok()
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_4d_38_nothing_is_ever_replaced(provider: type[ResourceProvider]) -> None:
     """A replaced cluster or kubeconfig would take everything in it along."""
