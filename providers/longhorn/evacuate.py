@@ -11,6 +11,7 @@ from providers.longhorn.scene import GROUP, MARK, Node, Scene, Volume, observe
 
 NODES = f"{GROUP}/nodes"
 POLL_S = 1.0
+AWAY_LOOKS = 30  # that long without an answer is no restart
 GIVE_UP_S = 30.0
 
 Progress = Callable[[str], None]
@@ -115,29 +116,56 @@ def _set(api: Api, node: str, deadline: Deadline, *, leaving: bool) -> bool:
 
 
 def _wait(api: Api, node: str, moving: Iterable[Volume], deadline: Deadline, progress: Progress) -> None:
-    names, said = {volume.name for volume in moving}, [""]
-
-    def moved() -> bool | None:
-        scene = observe(api)
-        if scene is None:
-            return True
-        word = _progress(scene, node, names)
-        if word != said[0]:
-            said[0] = word
-            progress(f"{node}: {word}")
-        return True if not word else None
-
+    moves = _Moves(api, node, {volume.name for volume in moving}, progress)
     try:
-        deadline.poll(moved, node, POLL_S)
+        deadline.poll(moves.done, node, POLL_S)
     except DeadlineError:
         _set(api, node, Deadline(GIVE_UP_S), leaving=False)
         raise RefusedError(
-            f"{node} is not taken out: after {deadline.seconds:.0f} s {said[0]}; it takes replicas again. "
+            f"{node} is not taken out: after {deadline.seconds:.0f} s {moves.said}; it takes replicas again. "
             "Look at Longhorn's UI for what holds them, then run this again"
         ) from None
     except HomelabError:
         _set(api, node, Deadline(GIVE_UP_S), leaving=False)
         raise
+
+
+class _Moves:
+    """Watches the replicas of `moving` leave."""
+
+    def __init__(self, api: Api, node: str, moving: set[str], progress: Progress) -> None:
+        self.said = ""
+        self._api, self._node, self._moving, self._progress = api, node, moving, progress
+        self._away = 0
+
+    def done(self) -> bool | None:
+        """Whether waiting has an end.
+
+        Raises:
+            RefusedError: the node has died meanwhile, with the last whole replica of a volume.
+        """
+        scene = observe(self._api)
+        if scene is None:
+            return True
+        if self._has_died(scene):
+            _refuse(scene, self._node, comes_back=False)
+            self._say("Longhorn does not reach it any more; its volumes are whole without it")
+            return True
+        word = _progress(scene, self._node, self._moving)
+        if word:
+            self._say(word)
+        return None if word else True
+
+    def _has_died(self, scene: Scene) -> bool:
+        """A manager that is started anew is away for a moment."""
+        found = scene.nodes.get(self._node)
+        self._away = 0 if found is not None and found.ready else self._away + 1
+        return self._away >= AWAY_LOOKS
+
+    def _say(self, word: str) -> None:
+        if word != self.said:
+            self.said = word
+            self._progress(f"{self._node}: {word}")
 
 
 def _progress(scene: Scene, node: str, moving: set[str]) -> str:

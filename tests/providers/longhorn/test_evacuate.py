@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from providers.deadline import Deadline
@@ -187,3 +190,31 @@ def test_a_cordoned_node_takes_no_replica() -> None:
     longhorn = Longhorn([node("node1"), cordoned], [volume("a", 1)], [replica("a", "node1")])
     with pytest.raises(RefusedError, match="no other node can take the replica of a"):
         run(longhorn)
+
+
+class Dying(Longhorn):
+    """A Longhorn whose node1 dies after some looks, before it has given anything away."""
+
+    looks = 0
+
+    def look(self, path: str) -> Mapping[str, Any] | None:
+        if path.endswith("/nodes"):
+            self.looks += 1
+            self.nodes[0]["status"]["conditions"] = [{"type": "Ready", "status": "True" if self.looks < 4 else "False"}]
+        return super().look(path)
+
+
+def test_a_node_that_dies_meanwhile_is_not_waited_for_when_its_volumes_are_whole_without_it() -> None:
+    whole = house(stuck=True)
+    longhorn = Dying(whole.nodes, whole.volumes, whole.replicas, stuck=True)
+    done, said = run(longhorn, seconds=7200)
+    assert done
+    assert said[-1] == "node1: Longhorn does not reach it any more; its volumes are whole without it"
+    assert longhorn.looks < 60
+
+
+def test_a_node_that_dies_meanwhile_with_the_only_replica_stays() -> None:
+    longhorn = Dying([node("node1"), node("node2")], [volume("a", 1)], [replica("a", "node1")], stuck=True)
+    with pytest.raises(RefusedError, match=r"the last replica of a .* it does not answer"):
+        run(longhorn, seconds=7200)
+    assert longhorn.patches[-1] == {"allowScheduling": True, "evictionRequested": False}
