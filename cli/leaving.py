@@ -83,7 +83,9 @@ def story(lab: Lab, leaving: Leaving) -> list[str]:
 def _node_story(lab: Lab, leaving: Leaving) -> list[str]:
     node = lab.settings.nodes.get(leaving.name)
     control_plane = node is not None and node.is_control_plane
+    stores = lab.settings.platform.on("longhorn")
     steps = [
+        "replicas of Longhorn's volumes move to other nodes; with the last healthy one it stays" if stores else "",
         "its pods are evicted, as far as disruption budgets let them go in time",
         "it leaves etcd (a healthy peer removes it if it is dead)" if control_plane else "",
         "its Node object is deleted",

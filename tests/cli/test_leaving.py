@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from cli import leaving
 from cli.engine import Resource
 from providers.errors import RefusedError, UserError
+from settings.parts import Longhorn
 from tests.cli.lab import lab
 
 BASE = "urn:pulumi:twin::homelab::"
@@ -75,3 +77,12 @@ def test_the_story_names_etcd_for_control_planes_only(tmp_path: Path) -> None:
     assert "etcd" in of[0]
     assert "etcd" not in of[1]
     assert all("STATE and EPHEMERAL" in told for told in of)
+
+
+def test_the_story_names_replicas_where_there_is_longhorn(tmp_path: Path) -> None:
+    without = lab(tmp_path)
+    longhorn = without.settings.platform.model_copy(update={"longhorn": Longhorn()})
+    stores = dataclasses.replace(without, settings=without.settings.model_copy(update={"platform": longhorn}))
+    of = ["\n".join(leaving.story(known, leaving.Leaving("node2", ()))) for known in (without, stores)]
+    assert "replicas" not in of[0]
+    assert of[1].startswith("replicas of Longhorn's volumes move to other nodes")
