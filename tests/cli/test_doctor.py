@@ -27,7 +27,7 @@ def test_a_node_that_runs_while_its_talosconfig_is_lost_asks_for_that_file(
 def test_another_clusters_node_is_wiped_with_that_clusters_own_credential(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "talosctl reset -n 127.107.2.1" in fix_for(tmp_path, "foreign", monkeypatch)
+    assert "talosctl -n 127.107.2.1 reset" in fix_for(tmp_path, "foreign", monkeypatch)
 
 
 def test_a_node_without_a_config_only_needs_an_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
