@@ -13,6 +13,8 @@ from components import storage
 from components.ingress import ingress
 from components.metallb import addressed
 from components.part import Part, Site
+from components.policy import Door, policy
+from components.traefik import NAMESPACE as TRAEFIK
 from components.workload import CHECKSUM, HTTP_PORT, Container, Port, checksum, claim, deployment, env, secret, service
 from settings.applications import Application as Settings
 from settings.applications import Volume
@@ -41,6 +43,7 @@ class Application(Part):
         has_address = site.lab.platform.address(name) is not None
         manifest = service(name, name, [port], lan=has_address, annotations=addressed(site, name))
         front = self.object("service", manifest, [namespace])
+        policy(self, name, name, [Door(port, None if has_address else TRAEFIK)], [namespace])
         ingress(self, site.lab.platform.host(name), name, name, HTTP_PORT, depends_on=[front, pods])
         self.register_outputs({})
 

@@ -12,6 +12,8 @@ from components import storage
 from components.ingress import ingress
 from components.metallb import addressed
 from components.part import Part, Site
+from components.policy import Door, policy
+from components.traefik import NAMESPACE as TRAEFIK
 from components.versions import IMAGES
 from components.workload import CHECKSUM, HTTP_PORT, Container, Port, checksum, claim, deployment, secret, service
 from providers.errors import UserError
@@ -54,6 +56,7 @@ class Dns(Part):
         mark = pulumi.Output.unsecret(text.apply(checksum))
         pods = self.object("deployment", adguard(settings, mark), [data, seed])
         self.object("service", self._front(ADGUARD, "dns"), [namespace])
+        policy(self, NAMESPACE, ADGUARD, [Door(_PAGE, TRAEFIK), *map(Door, _DNS)], [namespace])
         page = self.object("page", service("page", NAMESPACE, [_PAGE], app=ADGUARD), [namespace])
         ingress(self, site.lab.platform.host("dns"), NAMESPACE, "page", HTTP_PORT, depends_on=[page, pods])
         if settings.zone is not None:
@@ -67,6 +70,7 @@ class Dns(Part):
         made = self.object("zone-file", file, [namespace])
         self.object("zone-deployment", zone_server(checksum(text)), [made])
         self.object("zone-service", self._front(ZONE, ZONE), [namespace])
+        policy(self, NAMESPACE, ZONE, list(map(Door, _DNS)), [namespace])
 
     def _front(self, app: str, name: str) -> dict[str, Any]:
         return service(app, NAMESPACE, list(_DNS), lan=True, annotations=addressed(self.site, name))

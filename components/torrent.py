@@ -9,6 +9,8 @@ from components.guard import USER, Guard, guard
 from components.ingress import ingress
 from components.metallb import addressed
 from components.part import Part, Site
+from components.policy import Door, policy
+from components.traefik import NAMESPACE as TRAEFIK
 from components.versions import IMAGES
 from components.workload import (
     HTTP_PORT,
@@ -55,6 +57,8 @@ class Torrent(Part):
         pods = self.object("deployment", manifest(name, torrent), [data, inside])
         page = self.object("service", service(name, name, [Port("http", PAGE, HTTP_PORT)]), [namespace])
         self._peers(torrent, namespace)
+        doors = [Door(Port("http", PAGE, HTTP_PORT), TRAEFIK), *map(Door, peer_ports(torrent.port))]
+        policy(self, name, name, doors, [namespace])
         self._ingress(host, login, [page, pods])
         self.register_outputs({})
 

@@ -182,3 +182,38 @@ def test_without_traefik_an_application_has_no_page() -> None:
     made = build(lab({"traefik": None, "dns": None}))
     assert of_kind(made, "Ingress") == {}
     assert "web/web" in of_kind(made, "Deployment")
+
+
+def test_with_policies_our_pods_are_open_where_they_must_be_and_nowhere_else() -> None:
+    cilium = build(lab({"network_policies": True}, cni="cilium"))
+
+    def doors(name: str) -> set[tuple[int, str, str]]:
+        rules = of_kind(cilium, "NetworkPolicy")[name]["spec"]["ingress"]
+        return {
+            (
+                int(port["port"]),
+                port["protocol"],
+                rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+                if "from" in rule
+                else "everybody",
+            )
+            for rule in rules
+            for port in rule["ports"]
+        }
+
+    assert doors("web/web") == {(8080, "TCP", "traefik")}
+    assert doors("torrent/torrent") == {
+        (3000, "TCP", "traefik"),
+        (23340, "TCP", "everybody"),
+        (23340, "UDP", "everybody"),
+    }
+    assert doors("dns/adguard") == {
+        (3000, "TCP", "traefik"),
+        (5353, "TCP", "everybody"),
+        (5353, "UDP", "everybody"),
+    }
+    assert doors("dns/dns-zone") == {(5353, "TCP", "everybody"), (5353, "UDP", "everybody")}
+
+
+def test_without_policies_there_are_none_of_ours(made: Made) -> None:
+    assert set(of_kind(made, "NetworkPolicy")) == {"longhorn-system/metrics"}  # opens what the chart's own would close
