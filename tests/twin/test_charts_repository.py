@@ -13,8 +13,10 @@ import pytest
 import yaml
 from aiohttp import web
 
+from components.versions import CHARTS
 from twin import chartrepo
 
+BOARDS: dict[str, dict[str, object]] = {"board1": {}}
 # Table 0 of the facts on charts: name, chart version, version of what it brings.
 UPSTREAM = {
     "cert-manager": ("v1.21.1", "v1.21.1"),
@@ -33,6 +35,10 @@ UPSTREAM = {
 def test_charts_carry_the_upstream_names_and_versions() -> None:
     found = {chart.about["name"]: chart.about for chart in chartrepo.packed().values()}
     assert {name: (about["version"], about["appVersion"]) for name, about in found.items()} == UPSTREAM
+
+
+def test_every_chart_that_the_program_installs_is_there() -> None:
+    assert {name: source.version for name, source in CHARTS.items()} == {name: it[0] for name, it in UPSTREAM.items()}
 
 
 @pytest.mark.parametrize("name", UPSTREAM)
@@ -103,3 +109,9 @@ async def _served() -> None:
 
 def test_index_and_archives_are_served() -> None:
     asyncio.run(_served())
+
+
+def test_a_twin_s_factory_serves_the_repository(bench):
+    base = f"http://{bench.lab['factory']['address']}:{bench.lab['factory']['port']}"
+    with httpx2.Client(base_url=base, timeout=20) as client:
+        assert client.get("/charts/index.yaml").text == chartrepo.index(chartrepo.packed())
