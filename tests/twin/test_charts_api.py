@@ -95,7 +95,7 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize(("name", "values"), [*DEFAULTS, *SET], ids=lambda it: it if len(it) < 30 else "set")
 def test_the_server_takes_every_object_of_a_chart(taker: Taker, name: str, values: str) -> None:
-    # Job hooks and the Endpoints of etcd are among them; definitions are there already.
+    # Hooks are among them; definitions are there already.
     faults = [taker.ask(it) for it in objects(name, values) if it["kind"] != "CustomResourceDefinition"]
     assert [fault for fault in faults if fault] == []
 
