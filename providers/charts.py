@@ -11,15 +11,20 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
-import httpx2
 import yaml
 
 from providers import oci
 from providers.deadline import Deadline
+from providers.dynamic import lazily
 from providers.errors import HomelabError, ProtocolError, RefusedError, UnreachableError, UserError
+
+if TYPE_CHECKING:
+    import httpx2
+else:
+    httpx2 = lazily("httpx2")  # most previews fetch nothing
 
 CONNECT_S = 10.0
 READ_S = 30.0

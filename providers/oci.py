@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import httpx2
-
+from providers.dynamic import lazily
 from providers.errors import HomelabError, ProtocolError, RefusedError
+
+if TYPE_CHECKING:
+    import httpx2
+else:
+    httpx2 = lazily("httpx2")  # most previews fetch nothing
 
 CHART = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 SCHEME = "oci://"
 
-Get = Callable[[str, Mapping[str, str]], httpx2.Response]
+Get = Callable[[str, Mapping[str, str]], "httpx2.Response"]
 
 
 def pull(repo: str, chart: str, version: str, get: Get) -> tuple[bytes, str]:
