@@ -36,14 +36,16 @@ class Vip:
 
     async def run(self) -> None:
         """Campaign for ever."""
-        lease_s = self.system.lab.clock.real_s(self.system.lab.times.vip_s, floor_s=0.6)
+        clock, vip_s = self.system.lab.clock, self.system.lab.times.vip_s
+        # Real servers share the cores of one machine: who is busy for a second has not lost its lease.
+        lease_s, round_s = clock.real_s(vip_s, floor_s=2.0), clock.real_s(vip_s, floor_s=0.6) / 3
         while True:
             wanted = wanted_addresses(self.system)
             for address in [held for held in self._relays if held not in wanted]:
                 self._drop(address)
             if wanted:
                 await self._campaign(wanted, lease_s)
-            await asyncio.sleep(lease_s / 3)
+            await asyncio.sleep(round_s)
 
     def cut(self) -> None:
         """Power is lost: connections end, the claim stays until its lease is over."""
