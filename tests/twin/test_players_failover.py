@@ -54,6 +54,9 @@ def test_each_control_plane_may_lose_power(lab: Lab) -> None:
     pools = "/apis/metallb.io/v1beta1/namespaces/metallb-system/ipaddresspools"
     lab.put(pools, "IPAddressPool", "house", spec={"addresses": ["192.0.2.1-192.0.2.9"]})
     lab.workload("Deployment", "metallb-controller", "metallb-system")
+    where = "/apis/apps/v1/namespaces/metallb-system/deployments/metallb-controller"
+    lab.call("patch", where, {"spec": {"replicas": 3}})  # one pod would be away for minutes with its node
+    wait(lambda: lab.status(where).get("availableReplicas") == 3)
     assert address(lab, "first") == "192.0.2.1"
     for number, (gone, left) in enumerate((("m1", "m2"), ("m2", "m3"), ("m3", "m1")), 2):
         lab.server = left
