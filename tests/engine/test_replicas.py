@@ -1,0 +1,96 @@
+"""A node that holds replicas: they move before it is wiped, or it stays; the twin's disks say that none was lost."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from providers.kubernetes.client import Kube
+from providers.longhorn.scene import Scene, observe
+from tests.engine.sandbox import Sandbox
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+NODES = ["node1", "node2", "node3", "node4"]
+
+
+def platform(prefix: str) -> dict[str, Any]:
+    """Longhorn, and one application with a volume."""
+    volume = {"path": "/data", "storage_class": "longhorn"}
+    web = {"image": "nginxinc/nginx-unprivileged:1.29.1", "port": 8080, "volume": volume}
+    return {
+        "charts": {"mirror": f"http://{prefix}.2:8080/charts"},
+        "longhorn": {},
+        "applications": {"web": web},
+    }
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    folder: Path = tmp_path_factory.mktemp("replicas")
+    sandbox = Sandbox(folder).prepare()
+    section = textwrap.indent(yaml.safe_dump({"homelab:platform": platform(sandbox.prefix)}), "  ")
+    settings = folder / sandbox.settings
+    settings.write_text(settings.read_text().rstrip() + "\n" + section)
+    try:
+        sandbox.up().ok()
+        yield sandbox
+    finally:
+        sandbox.end()
+
+
+def scene(house: Sandbox) -> Scene:
+    with Kube((house.folder / ".homelab" / "kubeconfig").read_text(encoding="utf-8")) as kube:
+        found = observe(kube)
+    assert found is not None
+    return found
+
+
+def holders(house: Sandbox) -> list[str]:
+    return sorted(replica.node for replica in scene(house).replicas if replica.healthy)
+
+
+def test_the_volume_has_three_whole_replicas(house: Sandbox) -> None:
+    (volume,) = scene(house).volumes.values()
+    assert (volume.claim, volume.wanted) == ("web/data", 3)
+    assert len(set(holders(house))) == 3
+
+
+def test_replicas_move_before_their_node_is_wiped(house: Sandbox) -> None:
+    leaving = holders(house)[-1]
+    mark = len(house.events())
+    done = house.run("destroy-target", leaving, "--yes").ok()
+    assert "replicas to move: pvc-" in done.output
+    since = house.events()[mark:]
+    kinds = [event["kind"] for event in since]
+    assert not {"longhorn_replica_lost", "longhorn_volume_lost"} & set(kinds)
+    gone = next(i for i, e in enumerate(since) if e["kind"] == "longhorn_replica_removed")
+    assert gone < kinds.index("reset")
+    assert leaving not in holders(house)
+    assert len(set(holders(house))) == 3
+    assert leaving not in scene(house).nodes  # Longhorn's own list forgets it too
+
+
+def test_a_node_whose_replica_fits_nowhere_else_stays(house: Sandbox) -> None:
+    staying, mark = holders(house)[-1], len(house.events())
+    before = holders(house)
+    done = house.run("destroy-target", staying, "--yes")
+    assert done.code != 0
+    assert f"{staying} is not taken out: no other node can take the replica of pvc-" in done.output
+    assert holders(house) == before
+    assert {event["kind"] for event in house.events()[mark:]}.isdisjoint({"reset", "power_off", "longhorn_volume_lost"})
+    assert scene(house).nodes[staying].takes
+    assert {row["name"]: row["ready"] for row in house.status()["nodes"]}[staying] is True
+
+
+def test_the_node_comes_back_and_takes_replicas_again(house: Sandbox) -> None:
+    house.up().ok()
+    house.preview_unchanged().ok()
+    assert sorted(scene(house).nodes) == NODES
+    assert all(node.takes for node in scene(house).nodes.values())
+    assert not [event for event in house.events() if event["kind"] == "longhorn_volume_lost"]
