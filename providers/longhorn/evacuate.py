@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from providers.deadline import Deadline
@@ -13,6 +13,7 @@ NODES = f"{GROUP}/nodes"
 POLL_S = 1.0
 AWAY_LOOKS = 30  # that long without an answer is no restart
 GIVE_UP_S = 30.0
+MOST_NAMED = 3
 
 Progress = Callable[[str], None]
 
@@ -82,22 +83,35 @@ def forget(api: Api, node: str, deadline: Deadline) -> bool:
 
 
 def refusals(scene: Scene, node: str, *, comes_back: bool = False) -> tuple[str, ...]:
-    """Why a node must not go: one sentence for each volume that would lose by it."""
-    said = (_refusal(scene, node, volume, comes_back=comes_back) for volume in scene.volumes_on(node))
-    return tuple(sentence for sentence in said if sentence)
+    """Why a node must not go: one sentence for each reason, with the volumes that it concerns."""
+    concerned: dict[tuple[str, str], list[Volume]] = {}
+    for volume in scene.volumes_on(node):
+        reason = _reason(scene, node, volume, comes_back=comes_back)
+        if reason is not None:
+            concerned.setdefault(reason, []).append(volume)
+    return tuple(f"{what.format(_named(volumes))}: {fix}" for (what, fix), volumes in concerned.items())
 
 
-def _refusal(scene: Scene, node: str, volume: Volume, *, comes_back: bool) -> str:
+def _reason(scene: Scene, node: str, volume: Volume, *, comes_back: bool) -> tuple[str, str] | None:
+    """What a volume would lose, and what helps."""
     safe, alive = scene.safe_without(volume, node), scene.nodes[node].ready
     if not safe and not alive:
-        return f"the last replica of {volume} is on it and it does not answer: bring it back, or delete the volume"
+        what = "the last replica of {} is on it and it does not answer"
+        return what, "bring it back, or delete the volume"
     if not safe and volume.wanted > 1:
-        fix = "wait until Longhorn has rebuilt another, or delete the volume"
-        return f"the last healthy replica of {volume} is on it: {fix}"
+        what = "the last healthy replica of {} is on it"
+        return what, "wait until Longhorn has rebuilt another, or delete the volume"
     if alive and not scene.takers(volume, node) and not (comes_back and safe):
         fix = "add a node or disk space" if volume.wanted == 1 else "lower its number of replicas, or add a node"
-        return f"no other node can take the replica of {volume}: {fix}"
-    return ""
+        return "no other node can take the replica of {}", fix
+    return None
+
+
+def _named(volumes: Sequence[Volume]) -> str:
+    """Volumes by name; not all of many."""
+    shown = ", ".join(str(volume) for volume in volumes[:MOST_NAMED])
+    more = len(volumes) - MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _refuse(scene: Scene, node: str, *, comes_back: bool) -> None:
@@ -172,9 +186,9 @@ def _progress(scene: Scene, node: str, moving: set[str]) -> str:
     """What is still to come; empty when nothing is."""
     left = [volume for volume in scene.volumes_on(node) if volume.name in moving]
     if left:
-        return f"{len(left)} of {len(moving)} replicas to move: {', '.join(map(str, left))}"
+        return f"{len(left)} of {len(moving)} replicas to move: {_named(left)}"
     unsettled = [v for v in scene.volumes.values() if v.name in moving and not v.settled]
-    return f"waiting for {', '.join(map(str, unsettled))} to be healthy" if unsettled else ""
+    return f"waiting for {_named(unsettled)} to be healthy" if unsettled else ""
 
 
 def _forgotten(api: Api, node: str, deadline: Deadline) -> bool | None:

@@ -218,3 +218,11 @@ def test_a_node_that_dies_meanwhile_with_the_only_replica_stays() -> None:
     with pytest.raises(RefusedError, match=r"the last replica of a .* it does not answer"):
         run(longhorn, seconds=7200)
     assert longhorn.patches[-1] == {"allowScheduling": True, "evictionRequested": False}
+
+
+def test_of_many_volumes_some_are_named() -> None:
+    names = "abcde"
+    replicas = [replica(of, f"node{number}") for of in names for number in (1, 2)]
+    longhorn = Longhorn([node("node1"), node("node2")], [volume(of, 2) for of in names], replicas)
+    with pytest.raises(RefusedError, match=r"the replica of a \(web/a\), b \(web/b\), c \(web/c\) and 2 more: lower"):
+        run(longhorn)
