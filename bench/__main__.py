@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from bench import makespan, programs, report, side_by_side, stream
+from bench import makespan, platform, programs, report, side_by_side, stream
 from bench.measure import Effort, Ratio, Say
 
 KINDS: dict[str, tuple[Callable[[Effort, Say], list[Ratio]], str]] = {
@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[Callable[[Effort, Say], list[Ratio]], str]] = {
     "makespan": (makespan.measure, "cold up on the twin, against its devices"),
     "instant": (makespan.instant, "cold up with device times at zero and real servers"),
     "script": (side_by_side.measure, "the sequential script way, against up"),
+    "platform": (platform.measure, "the platform's up and preview, against Helm run by hand"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import socket
 import subprocess
 import time
@@ -54,12 +55,16 @@ class BenchLab(Sandbox):
         super().prepare()
         shipped = yaml.safe_load((ROOT / "twin/labs/four.yaml").read_text(encoding="utf-8"))
         self.write("twin/labs/four.yaml", yaml.safe_dump(self._hardware(shipped)))
-        stack = yaml.safe_load((ROOT / "Pulumi.twin.yaml").read_text(encoding="utf-8"))
-        self.write(self.settings, yaml.safe_dump(self._settings(stack)))
+        self.settle()
         if self.hollow:
             for name, text in ANSWERS_AT_ONCE.items():
                 self.write(name, (self.folder / name).read_text(encoding="utf-8") + text)
         return self
+
+    def settle(self) -> None:
+        """Write the settings, with the shipped platform where `platform` says so."""
+        stack = yaml.safe_load((ROOT / "Pulumi.twin.yaml").read_text(encoding="utf-8"))
+        self.write(self.settings, yaml.safe_dump(self._settings(stack)))
 
     def _hardware(self, shipped: dict[str, Any]) -> dict[str, Any]:
         times = dict.fromkeys(shipped["times"], 0) if self.instant else shipped["times"]
@@ -82,7 +87,9 @@ class BenchLab(Sandbox):
 
     def _settings(self, stack: dict[str, Any]) -> dict[str, Any]:
         config = stack["config"]
-        config.pop("homelab:platform", None)  # measured by itself
+        platform = config.pop("homelab:platform")
+        if self.platform:
+            config["homelab:platform"] = self._moved(platform)
         cluster, password = config["homelab:cluster"], config["homelab:boards"]["board1"]["password"]
         cluster["endpoint"] = {"vip": f"{self.prefix}.0.10"}
         cluster["talos"]["factory"] = f"http://{self.prefix}.0.2:8080"
@@ -93,6 +100,11 @@ class BenchLab(Sandbox):
         }
         config["homelab:nodes"] = {f"node{number}": self._node(number) for number in range(1, self.nodes + 1)}
         return stack
+
+    def _moved(self, section: dict[str, Any]) -> dict[str, Any]:
+        """A section of the shipped settings, on addresses of this lab."""
+        text = re.sub(r"127\.\d+\.\d+(?=\.\d)", f"{self.prefix}.0", yaml.safe_dump(section))
+        return dict(yaml.safe_load(text))
 
     def _node(self, number: int) -> dict[str, Any]:
         board, slot = (number - 1) // SLOTS + 1, (number - 1) % SLOTS + 1
