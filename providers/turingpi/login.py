@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 
 from providers.engine import Reporter, current_urn
 from providers.errors import AuthError
+from providers.turingpi import BOARDS
 from providers.turingpi.client import Bmc, Endpoint
-from providers.turingpi.resources import BOARDS
 from providers.turingpi.wire import CertificateError
 
 ASK_S = 60.0

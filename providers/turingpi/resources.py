@@ -10,13 +10,13 @@ from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, ReadResul
 from providers.dynamic import Props, Provider, changed_keys, is_known, lazily, packed
 from providers.engine import Reporter
 from providers.errors import HomelabError
+from providers.turingpi import BOARDS
 
 if TYPE_CHECKING:
     from providers.turingpi import slots
 else:
     slots = lazily("providers.turingpi.slots")
 
-BOARDS = "homelab:boards"  # where the stack's config has them
 BOARD_KEYS = ("board", "username", "password", "fingerprint")
 
 
