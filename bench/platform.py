@@ -1,9 +1,10 @@
 """The platform against Helm run by hand: the same charts with the same values, on twins that are alike.
 
-Ours is all that the shipped twin has on, its charts and what is around them: passwords, pools, certificates, DNS,
-applications, waiting until webhooks judge and volumes can be made. By hand it is the charts alone, one
-`helm upgrade --install --wait` after the other. Helm pauses in real seconds, so the program does too: devices take no
-time here, and a second of a device is one.
+Ours is all that the shipped twin has on, its charts and what is around them: passwords, certificates, DNS,
+applications, waiting until webhooks judge and volumes can be made. It is what a cold `up` takes after its last node is
+Ready. By hand it is one `helm upgrade --install --wait` after the other on nodes that stand, and MetalLB's pools,
+without which Traefik's would wait for ever. Helm pauses in real seconds, so the program does too: devices take no time
+here, and a second of a device is one.
 """
 
 from __future__ import annotations
@@ -12,23 +13,25 @@ import json
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import settings
-from bench.lab import RUN_LIMIT_S, BenchLab
+from bench.bound import Log
+from bench.lab import RUN_LIMIT_S as LIMIT_S
+from bench.lab import BenchLab
 from bench.makespan import running
 from bench.measure import Effort, Ratio, Say
+from providers.kubernetes.client import Kube
 from settings import Settings
 from tools import paths, pins
 
 NODES = 4
 SCALE = 1.0
-LIMIT = "10m"  # for each chart; the program's own limits are of that size
-WAIT = ("--wait", "--timeout", LIMIT)
+INSTALL = ("--wait", "--timeout", "10m")
 PREVIEW = ("--dry-run=server",)
-OF_HELM = ("cache", "config", "data")
+UNCHANGED = ("preview", "--", "--expect-no-changes")
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,14 @@ class Release:
         namespace: where it goes.
         archive: path of the chart.
         values: what the program gives the chart.
+        objects: what has to be applied after it, for later charts to become ready.
     """
 
     name: str
     namespace: str
     archive: str
     values: Mapping[str, Any]
+    objects: tuple[Mapping[str, Any], ...] = ()
 
     def command(self, values: str, *more: str) -> list[str]:
         """The line to type; `values` is the file that they stand in."""
@@ -58,9 +63,9 @@ class Seconds:
     """What one repetition took, in seconds: ours and by hand.
 
     Attributes:
-        up: of the `up` that adds the platform to nodes that stand.
+        up: of a cold `up` after its last node is Ready.
         helm_up: of installing every chart.
-        bare: of a preview before there is a platform.
+        bare: of a preview of the nodes alone.
         previews: of previews with it, nothing changed.
         helm_previews: of trying every chart again on the server.
     """
@@ -88,14 +93,10 @@ def ratios(runs: Sequence[Seconds]) -> list[Ratio]:
     ups = [(run.up, run.helm_up) for run in runs]
     previews = [pair for run in runs for pair in zip(run.previews, run.helm_previews, strict=True)]
     bare = [run.bare for run in runs]
+    alone = f"charts alone; ours without the platform {min(bare):.1f} s"
     return [
         _ratio("platform part of a cold up, over helm upgrade --install of its charts", ups, "charts alone"),
-        _ratio(
-            "preview with the platform on, over helm --dry-run=server of its charts",
-            previews,
-            f"charts alone; ours without the platform {min(bare):.1f} s",
-            without_platform_s=bare,
-        ),
+        _ratio("preview with the platform on, over helm --dry-run=server of its charts", previews, alone, bare_s=bare),
     ]
 
 
@@ -107,26 +108,26 @@ def _ratio(name: str, pairs: list[tuple[float, float]], note: str, **more: objec
 
 def _once(previews: int, say: Say) -> Seconds:
     with running(NODES, SCALE, instant=True) as lab:
-        up, bare, ours = _ours(lab, previews)
+        up, ours = _ours(lab, previews)
         resources = lab.engine().resources()
     with running(NODES, SCALE, instant=True) as lab:
         lab.timed("up", "--yes")
+        bare = lab.timed(*UNCHANGED)
         hand = ByHand(lab, releases(with_platform(lab)))
-        installed = hand.timed(*WAIT)
-        dry = tuple(hand.timed(*PREVIEW) for _ in range(previews))
+        installed = hand.install()
+        tried = tuple(hand.preview() for _ in range(previews))
     say(f"platform: up {up:.1f} s ({resources} resources), helm {installed:.1f} s ({len(hand.releases)} charts)")
-    say(f"preview with the platform: {min(ours):.1f} s (without {bare:.1f} s), helm {min(dry):.1f} s")
-    return Seconds(up, installed, bare, ours, dry)
+    say(f"preview with the platform: {min(ours):.1f} s (without {bare:.1f} s), helm {min(tried):.1f} s")
+    return Seconds(up, installed, bare, ours, tried)
 
 
-def _ours(lab: BenchLab, previews: int) -> tuple[float, float, tuple[float, ...]]:
-    """The seconds of the `up` that adds the platform, of a preview before it and of those after it."""
-    unchanged = ("preview", "--", "--expect-no-changes")
-    lab.timed("up", "--yes")
-    bare = lab.timed(*unchanged)
+def _ours(lab: BenchLab, previews: int) -> tuple[float, tuple[float, ...]]:
+    """The seconds of the platform's part of a cold `up`, and of previews after it."""
     with_platform(lab)
-    up = lab.timed("up", "--yes")
-    return up, bare, tuple(lab.timed(*unchanged) for _ in range(previews))
+    lab.timed("up", "--yes")
+    ended, log = time.monotonic(), Log(lab.events())  # the twin's clock is the same
+    ready = max(log.at("node_ready", node) for node in log.nodes)
+    return ended - ready, tuple(lab.timed(*UNCHANGED) for _ in range(previews))
 
 
 def with_platform(lab: BenchLab) -> Settings:
@@ -140,8 +141,11 @@ def releases(wanted: Settings) -> tuple[Release, ...]:
     """What the program installs of charts, each after those that it waits for."""
     from tests.components import house  # noqa: PLC0415  # what it imports takes seconds
 
-    asked = (args.inputs for args in house.build(wanted).values() if ":helm.sh/" in args.typ)
-    return tuple(Release(item["name"], item["namespace"], item["chart"], item["values"]) for item in asked)
+    made = house.build(wanted)
+    pools = tuple(item for item in house.objects(made) if item["apiVersion"].startswith("metallb.io/"))
+    charts = (args.inputs for args in made.values() if ":helm.sh/" in args.typ)
+    found = (Release(chart["name"], chart["namespace"], chart["chart"], chart["values"]) for chart in charts)
+    return tuple(replace(release, objects=pools) if release.name == "metallb" else release for release in found)
 
 
 class ByHand:
@@ -151,25 +155,45 @@ class ByHand:
         self.releases = tuple(wanted)
         self._lab = lab
         self._folder = lab.folder / "helm"
+        self._kubeconfig = lab.folder / ".homelab" / "kubeconfig"
         self._folder.mkdir()
         for release in self.releases:
             self._values(release).write_text(json.dumps(release.values), encoding="utf-8")
 
-    def timed(self, *more: str) -> float:
+    def install(self) -> float:
         """The seconds of one chart after the other; each has to succeed."""
         began = time.monotonic()
         for release in self.releases:
-            self._run(release.command(str(self._values(release)), *more))
+            self._run(release, *INSTALL)
+            self._apply(release.objects)
+        return time.monotonic() - began
+
+    def preview(self) -> float:
+        """The seconds of trying them all on the server, without a change."""
+        began = time.monotonic()
+        for release in self.releases:
+            self._run(release, *PREVIEW)
         return time.monotonic() - began
 
     def _values(self, release: Release) -> Path:
         return self._folder / f"{release.name}.json"
 
-    def _run(self, command: list[str]) -> None:
-        own = {f"HELM_{kind.upper()}_HOME": str(self._folder / kind) for kind in OF_HELM}
-        environment = {**self._lab.environment(), **own, "KUBECONFIG": str(self._lab.folder / ".homelab/kubeconfig")}
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=RUN_LIMIT_S, check=False
-        )
+    def _apply(self, objects: Sequence[Mapping[str, Any]]) -> None:
+        if objects:
+            with Kube(self._kubeconfig.read_text(encoding="utf-8")) as kube:
+                for item in objects:
+                    kube.apply(_path(item), item, "bench")
+
+    def _run(self, release: Release, *more: str) -> None:
+        own = {f"HELM_{kind}_HOME": str(self._folder / kind) for kind in ("CACHE", "CONFIG", "DATA")}
+        environment = {**self._lab.environment(), **own, "KUBECONFIG": str(self._kubeconfig)}
+        command = release.command(str(self._values(release)), *more)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+
+
+def _path(item: Mapping[str, Any]) -> str:
+    """Where the API has an object of a namespace."""
+    namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
+    return f"/apis/{item['apiVersion']}/namespaces/{namespace}/{item['kind'].lower()}s/{name}"

@@ -1,6 +1,7 @@
 """The platform against Helm run by hand: both install the same, and the ratios are of what was measured."""
 
 import json
+import time
 from ipaddress import ip_network
 
 import pytest
@@ -64,23 +65,45 @@ def test_a_chart_comes_after_those_that_it_needs(found, first, then):
     assert order.index(first) < order.index(then)
 
 
-def test_helm_gets_the_values_in_a_file(lab, monkeypatch):
-    lines = []
-    monkeypatch.setattr(ByHand, "_run", lambda self, command: lines.append(command))
-    hand = ByHand(lab, [Release("one", "ns", "one.tgz", {"a": 1}), Release("two", "ns", "two.tgz", {})])
-    assert hand.timed("--wait") >= 0
+def test_metallb_alone_needs_more_than_its_chart(found):
+    assert {item["kind"] for item in found["metallb"].objects} == {"IPAddressPool", "L2Advertisement"}
+    assert [name for name, release in found.items() if release.objects] == ["metallb"]
+
+
+def test_by_hand_is_a_line_for_each_chart_and_then_its_objects(lab, monkeypatch):
+    done = []
+    monkeypatch.setattr(ByHand, "_run", lambda self, release, *more: done.append(release.command("v", *more)))
+    monkeypatch.setattr(ByHand, "_apply", lambda self, objects: done.append(list(objects)))
+    hand = ByHand(lab, [Release("one", "ns", "one.tgz", {"a": 1}, ({"kind": "Pool"},)), Release("two", "ns", "2", {})])
+    assert hand.install() >= 0
     values = lab.folder / "helm" / "one.json"
     assert json.loads(values.read_text()) == {"a": 1}
-    line = "upgrade --install one one.tgz --namespace ns --create-namespace --values"
-    assert lines[0] == [str(paths.helm()), *line.split(), str(values), "--wait"]
-    assert [line[3] for line in lines] == ["one", "two"]
+    line = f"{paths.helm()} upgrade --install one one.tgz --namespace ns --create-namespace --values v"
+    assert done[0] == [*line.split(), "--wait", "--timeout", "10m"]
+    assert done[1] == [{"kind": "Pool"}]
+    assert done[2][3] == "two"
+    done.clear()
+    assert hand.preview() >= 0
+    assert done[0] == [*line.split(), "--dry-run=server"]
+    assert len(done) == 2
 
 
 def test_a_chart_that_helm_refuses_ends_the_measure(lab, monkeypatch, tmp_path):
     monkeypatch.setattr(lab, "folder", tmp_path)
     monkeypatch.setattr(paths, "helm", lambda: "/bin/false")
     with pytest.raises(RuntimeError, match=r"/bin/false upgrade --install one"):
-        ByHand(lab, [Release("one", "ns", "one.tgz", {})]).timed()
+        ByHand(lab, [Release("one", "ns", "one.tgz", {})]).install()
+
+
+def test_the_platforms_part_begins_when_the_last_node_is_ready(lab, monkeypatch):
+    now = time.monotonic()
+    flashes = [{"kind": "flash_done", "node": node, "mono": now - 90} for node in ("m1", "m2")]
+    ready = [{"kind": "node_ready", "node": node, "mono": now - ago} for node, ago in (("m1", 50), ("m2", 40))]
+    monkeypatch.setattr(lab, "timed", lambda *arguments: 60.0)
+    monkeypatch.setattr(lab, "events", lambda: [*flashes, *ready])
+    up, previews = platform._ours(lab, 2)
+    assert up == pytest.approx(40, abs=5)
+    assert previews == (60, 60)
 
 
 def test_both_sides_of_a_ratio_are_of_one_repetition():
@@ -89,7 +112,7 @@ def test_both_sides_of_a_ratio_are_of_one_repetition():
     assert (up.values, preview.values) == ((2, 3), (2, 3, 4, 2))
     assert (up.holds, preview.holds) == (None, None)
     assert up.parts == {"ours_s": [60, 90], "helm_s": [30, 30]}
-    assert preview.parts["without_platform_s"] == [2, 3]
+    assert preview.parts["bare_s"] == [2, 3]
 
 
 def test_nothing_is_measured_without_helm(monkeypatch):
