@@ -16,8 +16,12 @@ ifeq ($(MAKECMDGOALS)$(FILE),restore)
 $(error from what? make restore FILE=.homelab/$(STACK)/backups/etcd-...db)
 endif
 
+ifeq ($(MAKECMDGOALS)$(FOLDER),mirror)
+$(error where to? make mirror FOLDER=/srv/charts)
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help up preview destroy destroy-target refresh status doctor backup restore down bench test test-full lint lock tools-up tools-test
+.PHONY: help up preview destroy destroy-target refresh status doctor backup restore mirror down bench test test-full lint lock tools-up tools-test
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +53,9 @@ backup: tools-up ## take a snapshot of etcd now: FILE=... says where to
 
 restore: tools-up ## bring the control plane back from a snapshot: FILE=...
 	@$(BIN)/homelab restore $(FILE) $(LAB) $(SURE)
+
+mirror: tools-up ## collect the charts and the list of images: FOLDER=...
+	@$(BIN)/homelab mirror $(FOLDER) $(LAB) $(ARGS)
 
 down: tools-up ## end the simulated lab: processes, disks and recorded state
 	@$(BIN)/homelab down $(LAB) $(SURE)

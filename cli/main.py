@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import backup, credentials, leaving, observe, restore, stacks, twin, words
+from cli import backup, credentials, leaving, mirror, observe, restore, stacks, twin, words
 from cli import doctor as doctors
 from cli.engine import Engine
 from cli.observe import Lab
@@ -179,6 +179,29 @@ def restore_from(
     for name in restore.run(planned, restore.Said()):
         words.say(f"warning: {name} gave no answer and was not rebooted; do it before you trust what it runs")
     words.show(observe.observe(planned.lab))
+
+
+@app.command("mirror")
+def make_mirror(
+    folder: Annotated[Path, typer.Argument(help="Where to; a web server gives it to the lab.")],
+    stack: StackName = "twin",
+    everything: Annotated[bool, typer.Option("--all", help="Also for the parts that are off.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Collect the lab's charts in a folder, and the list of its images, for a lab without internet.
+
+    The folder is a chart repository for `platform.charts.mirror`. Images are only listed, not fetched. It asks the
+    charts' own repositories, never the lab, and removes nothing.
+    """
+    made = mirror.make(stacks.find(stack), folder, words.say, everything=everything)
+    if as_json:
+        print(json.dumps(made.as_json(), indent=2))
+        return
+    for note in made.needed.notes:
+        words.say(f"warning: {note}")
+    for url in made.needed.disk_images:
+        words.say(f"disk image for cluster.talos.image: {url}")
+    words.say(f"{made.folder}: {len(made.archives)} charts, {len(made.needed.images)} images in {mirror.IMAGES}")
 
 
 @app.command()
