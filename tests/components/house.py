@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import base64
 import json
@@ -137,6 +138,7 @@ Made = Mapping[str, pulumi.runtime.MockResourceArgs]
 def build(wanted: Settings) -> Made:
     """Every resource of the platform by name."""
     recorder = Recorder()
+    asyncio.set_event_loop(asyncio.new_event_loop())  # the SDK wants one, and other tests may have ended theirs
     pulumi.runtime.set_mocks(recorder, preview=False)
 
     def program() -> None:

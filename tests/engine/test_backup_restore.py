@@ -200,6 +200,7 @@ def test_a_lost_control_plane_comes_back(lab: Sandbox, saved: Path) -> None:
     assert "unchanged" in second.output
 
 
+@pytest.mark.slow
 def test_a_running_cluster_goes_back_and_what_it_was_is_kept(lab: Sandbox, saved: Path) -> None:
     write(lab, CONFIGS, "ConfigMap", "after", "lost")
     before = len(lab.events())
@@ -218,6 +219,7 @@ def killed_at(lab: Sandbox, saved: Path, since: int, kind: str) -> None:
     lab.kill(process)
 
 
+@pytest.mark.slow
 def test_an_interrupted_restore_is_repeated(lab: Sandbox, saved: Path) -> None:
     write(lab, CONFIGS, "ConfigMap", "after", "lost")
     start = len(lab.events())
@@ -232,6 +234,7 @@ def test_an_interrupted_restore_is_repeated(lab: Sandbox, saved: Path) -> None:
     lab.preview_unchanged().ok()
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_another_cluster_is_refused(lab: Sandbox, saved: Path) -> None:
     """The cluster was given up and begun anew, on the same hardware under the same name: other keys."""
     lab.run("destroy", "--yes").ok()

@@ -16,7 +16,7 @@ from tests.engine.sandbox import Sandbox
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
 
 EVERY = (*PARTS, "torrent", "web")
-IN_EVERY_RUN = ("traefik", "web")
+IN_EVERY_RUN = ("traefik",)
 UP_S = 600.0
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from providers.deadline import Deadline
 from providers.kubernetes.client import Kube
 from providers.longhorn.scene import Scene, observe
 from tests.engine.sandbox import Sandbox
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NODES = ["node1", "node2", "node3", "node4"]
 
@@ -46,9 +47,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 def scene(house: Sandbox) -> Scene:
     with Kube((house.folder / ".homelab" / "kubeconfig").read_text(encoding="utf-8")) as kube:
-        found = observe(kube)
-    assert found is not None
-    return found
+        return kube.patiently(lambda: observe(kube), "Longhorn's objects", Deadline(60))
 
 
 def holders(house: Sandbox) -> list[str]:

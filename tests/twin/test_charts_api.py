@@ -16,6 +16,7 @@ from tools import paths
 from twin.kubernetes.api import ApiError
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not paths.servers_bin().exists() or not HELM.exists(), reason="make tools builds them"),
     pytest.mark.timeout(240),
 ]

@@ -11,6 +11,7 @@ from tools import paths
 from twin.kubernetes.api import ApiError
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not paths.servers_bin().exists(), reason="make tools builds the servers"),
     pytest.mark.timeout(180),
 ]
