@@ -27,6 +27,8 @@ from settings import Settings, from_values
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = pack(SecretsBundle.generate())
+LOOP = asyncio.new_event_loop()  # the SDK wants one
+atexit.register(LOOP.close)
 PASSWORD, DIGEST = "generated", "$2a$10$generated"
 
 EVERYTHING: dict[str, Any] = {
@@ -138,14 +140,14 @@ Made = Mapping[str, pulumi.runtime.MockResourceArgs]
 def build(wanted: Settings) -> Made:
     """Every resource of the platform by name."""
     recorder = Recorder()
-    asyncio.set_event_loop(asyncio.new_event_loop())  # the SDK wants one, and other tests may have ended theirs
-    pulumi.runtime.set_mocks(recorder, preview=False)
 
     def program() -> None:
         cluster = Cluster("cluster", {"secrets": BUNDLE})
         list(_services(Site(wanted, cluster, _provider(cluster), library())))
 
     run: Any = pulumi.runtime.test  # has no types
+    asyncio.set_event_loop(LOOP)  # other tests may have ended theirs
+    pulumi.runtime.set_mocks(recorder, preview=False)
     run(program)()
     return recorder.made
 

@@ -1,5 +1,6 @@
 """The installed plugins, found by the engine itself: no warning, no download, no cluster."""
 
+import base64
 import json
 import subprocess
 
@@ -64,5 +65,5 @@ def test_a_generated_password_goes_into_a_secret_without_a_cluster(pulumi, tmp_p
     assert all("plaintext" in line for line in warnings)  # it is to a file that this test asks for
     outputs = json.loads(pulumi("stack", "output", "--json", "--show-secrets"))
     documents = [yaml.safe_load(path.read_text()) for path in (tmp_path / "rendered").rglob("*.yaml")]
-    assert [document["stringData"] for document in documents] == [{"password": outputs["password"]}]
+    assert [base64.b64decode(document["data"]["password"]).decode() for document in documents] == [outputs["password"]]
     assert "4 unchanged" in pulumi("up", "--yes", "--non-interactive")
