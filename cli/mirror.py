@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import tarfile
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 
 from cli.stacks import Stack
 from components.images_needed import Needed, needed
-from providers.charts import Library
+from providers.charts import Library, write
 from providers.errors import ProtocolError, RefusedError, UserError
 from settings import load
 
@@ -173,12 +172,4 @@ def _put(file: Path, data: bytes) -> None:
     """Whole or not at all, readable for a web server; a file that is so already is left alone."""
     if file.exists() and file.read_bytes() == data:
         return
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as part:
-        path = Path(part.name)
-        try:
-            part.write(data)
-            part.close()
-            path.chmod(0o644)
-            path.replace(file)
-        finally:
-            path.unlink(missing_ok=True)
+    write(file, data)

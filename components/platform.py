@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import pulumi
@@ -30,9 +31,12 @@ from providers.charts import Library
 from providers.talos.resources import Cluster
 from settings import Settings
 from settings.models import Cni
+from settings.parts import Switched
 
 CHARTS = Path(".homelab") / "charts"
 LOCK = Path("charts.lock.yaml")
+
+S = TypeVar("S", bound=Switched)
 
 
 def platform(lab: Settings, cluster: Cluster, members: Sequence[pulumi.Resource]) -> list[Part]:
@@ -54,23 +58,27 @@ def _network(site: Site) -> Part | None:
 def _services(site: Site) -> Iterator[Part | None]:
     """Addresses, names and storage first; then what people look at."""
     on = site.lab.platform
-    yield MetricsServer(site, on.metrics_server) if on.metrics_server and on.metrics_server.enabled else None
-    metallb = MetalLB(site, on.metallb) if on.metallb and on.metallb.enabled else None
-    cert_manager = CertManager(site, on.cert_manager) if on.cert_manager and on.cert_manager.enabled else None
-    nfs = Nfs(site, on.nfs) if on.nfs and on.nfs.enabled else None
+    yield _made(MetricsServer, site, on.metrics_server)
+    metallb = _made(MetalLB, site, on.metallb)
+    cert_manager = _made(CertManager, site, on.cert_manager)
+    nfs = _made(Nfs, site, on.nfs)
     web = site.behind(metallb, cert_manager)
-    traefik = Traefik(web, on.traefik) if on.traefik and on.traefik.enabled else None
+    traefik = _made(Traefik, web, on.traefik)
     # Its page's password is a kind of object that comes with Traefik.
-    longhorn = Longhorn(web.behind(traefik), on.longhorn) if on.longhorn and on.longhorn.enabled else None
+    longhorn = _made(Longhorn, web.behind(traefik), on.longhorn)
     pages = web.behind(traefik, nfs, longhorn)
     yield from (metallb, cert_manager, nfs, traefik, longhorn)
-    yield Dns(pages, on.dns) if on.dns and on.dns.enabled else None
-    monitoring = Monitoring(pages, on.monitoring) if on.monitoring and on.monitoring.enabled else None
+    yield _made(Dns, pages, on.dns)
+    monitoring = _made(Monitoring, pages, on.monitoring)
     yield monitoring
-    watched = pages.behind(monitoring)
-    yield EtcdBackup(watched, on.etcd_backup) if on.etcd_backup and on.etcd_backup.enabled else None
-    yield Headlamp(pages, on.headlamp) if on.headlamp and on.headlamp.enabled else None
+    yield _made(EtcdBackup, pages.behind(monitoring), on.etcd_backup)
+    yield _made(Headlamp, pages, on.headlamp)
     yield from _applications(pages)
+
+
+def _made(part: Callable[[Site, S], Part], site: Site, settings: S | None) -> Part | None:
+    """The part, or None where it is off."""
+    return part(site, settings) if settings is not None and settings.enabled else None
 
 
 def _applications(site: Site) -> Iterator[Part]:

@@ -106,7 +106,7 @@ class Library:
                 f"chart {chart} {version}: {url} has the SHA-256 {digest}, but it was {locked} when it was first "
                 f"fetched; somebody changed it under its version. If that is meant, delete its line in {self._lock}"
             )
-        _write(file, data)
+        write(file, data)
 
     def _download(self, source: str, chart: str, version: str) -> tuple[bytes, str, str]:
         """The archive, the digest that its source promises, and where it is from."""
@@ -177,7 +177,7 @@ class Library:
             return
         known = _read_lock(self._lock)
         known.setdefault(source, {}).setdefault(chart, {})[version] = digest
-        _write(self._lock, (LOCK_HEADER + yaml.safe_dump(known, width=200)).encode())
+        write(self._lock, (LOCK_HEADER + yaml.safe_dump(known, width=200)).encode())
 
 
 def _ask(url: str, headers: Mapping[str, str], mend: str) -> httpx2.Response:
@@ -229,13 +229,18 @@ def _read_lock(lock: Path) -> dict[str, dict[str, dict[str, str]]]:
     return dict(known)
 
 
-def _write(file: Path, data: bytes) -> None:
-    """Put a file in place whole or not at all, also beside another run."""
+def write(file: Path, data: bytes) -> None:
+    """Put a file in place whole or not at all, readable for everybody, also beside another run."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as part:
-        part.write(data)
-    Path(part.name).chmod(0o644)
-    Path(part.name).replace(file)
+        path = Path(part.name)
+        try:
+            part.write(data)
+            part.close()
+            path.chmod(0o644)
+            path.replace(file)
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _slug(source: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from providers import pace
@@ -60,13 +60,13 @@ def take(control_planes: Mapping[str, str], cert: ClientCert, path: Path) -> Tak
     part = path.with_name(f".{path.name}.new")
     try:
         source = _from_the_best(_sources(control_planes, cert), cert, part)
-        snapshot.read(part)
+        found = snapshot.read(part)
         part.replace(path)
     except OSError as error:
         raise UserError(f"{path}: can't be written: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)
-    return Taken(source.node, source.status.leader != 0, snapshot.read(path))
+    return Taken(source.node, source.status.leader != 0, replace(found, path=path))
 
 
 def _sources(control_planes: Mapping[str, str], cert: ClientCert) -> list[_Source]:

@@ -7,7 +7,7 @@ https://github.com/cosi-project/specification.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -145,14 +145,7 @@ class Talos:
 
     def read_file(self, path: str, *, timeout_s: float = CALL_S) -> str:
         """A file of the node, by its path; a TalosError when there is none."""
-        content = bytearray()
-
-        def take(data: pb.Data) -> None:
-            self._checked("Read", data.metadata)
-            content.extend(data.content)
-
-        self._connection.stream(methods.READ, pb.ReadRequest(path=path), take, timeout_s)
-        return content.decode(errors="replace")
+        return self._content(methods.READ, pb.ReadRequest(path=path), timeout_s).decode(errors="replace")
 
     def kubeconfig(self, *, timeout_s: float = CALL_S) -> str:
         """An administrator's way to the Kubernetes API; only control planes hand it out.
@@ -160,14 +153,8 @@ class Talos:
         Raises:
             ProtocolError: what came is not the archive that it should be.
         """
-        content = bytearray()
-
-        def take(data: pb.Data) -> None:
-            self._checked("Kubeconfig", data.metadata)
-            content.extend(data.content)
-
-        self._connection.stream(methods.KUBECONFIG, pb.Empty(), take, timeout_s)
-        return answers.only_file(bytes(content), f"{self.address}: Kubeconfig")
+        content = self._content(methods.KUBECONFIG, pb.Empty(), timeout_s)
+        return answers.only_file(content, f"{self.address}: Kubeconfig")
 
     def extensions(self, *, timeout_s: float = CALL_S) -> tuple[str, ...]:
         """The names of the system extensions in the running image."""
@@ -289,12 +276,7 @@ class Talos:
             ProtocolError: what came is not a whole snapshot.
         """
         with snapshot.writing(path, self.address) as write:
-
-            def take(data: pb.Data) -> None:
-                self._checked("EtcdSnapshot", data.metadata)
-                write(data.content)
-
-            self._connection.stream(methods.ETCD_SNAPSHOT, pb.Empty(), take, timeout_s)
+            self._receive(methods.ETCD_SNAPSHOT, pb.Empty(), write, timeout_s)
         return path.stat().st_size
 
     def etcd_recover(self, path: Path, *, timeout_s: float = SNAPSHOT_S) -> None:
@@ -317,6 +299,22 @@ class Talos:
             raise ProtocolError(f"{self.address}: {method.name}: {len(reply.messages)} messages instead of one")
         self._checked(method.name, reply.messages[0].metadata)
         return reply.messages[0]
+
+    def _content(self, method: Method[Request, pb.Data], request: Request, timeout_s: float) -> bytes:
+        content = bytearray()
+        self._receive(method, request, content.extend, timeout_s)
+        return bytes(content)
+
+    def _receive(
+        self, method: Method[Request, pb.Data], request: Request, write: Callable[[bytes], object], timeout_s: float
+    ) -> None:
+        """Hand on the content of every message of a reply; an error that hides in its metadata is raised."""
+
+        def take(data: pb.Data) -> None:
+            self._checked(method.name, data.metadata)
+            write(data.content)
+
+        self._connection.stream(method, request, take, timeout_s)
 
     def _checked(self, name: str, metadata: pb.Metadata) -> None:
         # The RPC is OK even if a node behind a proxying endpoint failed: only the metadata says so.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,9 @@ from providers.engine import Reporter
 from providers.errors import DeadlineError, ProtocolError, RefusedError
 from providers.kubernetes import definitions
 from providers.kubernetes.definitions import are_there, digest, has_definitions
-from tests.providers.kubernetes.servers import Cluster, cluster
-from tools import paths
+from tests.providers.kubernetes.servers import Cluster
 
 WAIT_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    tools = paths.servers_bin()
-    if not (tools / "kube-apiserver").exists():
-        pytest.skip("the servers are not built here")
-    with cluster(tools, tmp_path_factory.mktemp("api")) as running:
-        yield running
 
 
 def chart(folder: Path, **files: str) -> Path:

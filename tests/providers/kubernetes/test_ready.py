@@ -18,9 +18,8 @@ import pytest
 from providers.engine import Reporter
 from providers.errors import DeadlineError, RefusedError
 from providers.kubernetes import ready
-from tests.providers.kubernetes.servers import HOST, Cluster, cluster
+from tests.providers.kubernetes.servers import HOST, Cluster
 from tests.providers.kubernetes.wire import Authority
-from tools import paths
 
 PORT = 9443
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
@@ -28,15 +27,6 @@ SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 POOLS = "/apis/metallb.io/v1beta1/namespaces/default/ipaddresspools"
 TRIAL = {"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": {"name": "trial"}}
 WAIT_S = 40.0
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    tools = paths.servers_bin()
-    if not (tools / "kube-apiserver").exists():
-        pytest.skip("the servers are not built here")
-    with cluster(tools, tmp_path_factory.mktemp("api")) as running:
-        yield running
 
 
 class Words(Reporter):

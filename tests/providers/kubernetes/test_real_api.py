@@ -14,22 +14,12 @@ import pytest
 from providers.deadline import Deadline
 from providers.errors import AuthError, DeadlineError
 from providers.kubernetes.client import Kube
-from tests.providers.kubernetes.servers import HOST, Cluster, cluster
+from tests.providers.kubernetes.servers import HOST, Cluster
 from tests.providers.kubernetes.wire import Authority, kubeconfig
-from tools import paths
 
 PODS = "/api/v1/namespaces/default/pods"
 NUMBERS = itertools.count(1)
 BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    tools = paths.servers_bin()
-    if not (tools / "kube-apiserver").exists():
-        pytest.skip("the servers are not built here")
-    with cluster(tools, tmp_path_factory.mktemp("api")) as running:
-        yield running
 
 
 @pytest.fixture
