@@ -50,7 +50,7 @@ class Kubelet:
             system.address, [str(s) for s in system.at("machine", "kubelet", "nodeIP", "validSubnets", default=[])]
         ):
             await asyncio.sleep(_POLL_S)
-        await self._relay.listen(system.address, PRISM_PORT)
+        self._relay.listen(system.address, PRISM_PORT)
         system.service("kubelet", "Running", healthy=True)
         while self._prism and not self._ready_servers():
             await asyncio.sleep(2 * _POLL_S)  # asking the neighbours is cheaper than connecting in vain

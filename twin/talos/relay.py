@@ -1,8 +1,8 @@
 """A TCP forwarder: what arrives at one address goes to the first of some others that answers."""
 
 import asyncio
+import socket
 from collections.abc import Callable
-from typing import Any
 
 Upstreams = Callable[[], list[tuple[str, int]]]
 _CHUNK = 1 << 16
@@ -13,45 +13,52 @@ class Relay:
 
     def __init__(self, upstreams: Upstreams) -> None:
         self._upstreams = upstreams
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def listen(self, address: str, port: int) -> None:
+    def listen(self, address: str, port: int) -> None:
         """Begin to accept. Raises OSError."""
-        self._server = await asyncio.start_server(self._accept, address, port)
+        # Not an asyncio server: closed between a connection's arrival and its first turn, that forgets the socket.
+        self._listener = socket.create_server((address, port))
+        self._listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     def close(self) -> None:
         """Stop listening and cut what is open."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         self.cut()
 
     def cut(self) -> None:
         """Cut what is open."""
-        for writer in list(self._writers):
-            writer.transport.abort()
         for task in list(self._tasks):
             task.cancel()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        opened = {writer}
-        self._writers |= opened
-        if (task := asyncio.current_task()) is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            upstream = await self._connect()
-            if upstream is not None:
-                opened.add(upstream[1])
-                self._writers |= opened
+            client = listener.accept()[0]
+        except OSError:
+            return  # gone again before its turn came
+        client.setblocking(False)
+        task = asyncio.ensure_future(self._forward(client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: client.close())  # also where the task was cancelled before it began
+
+    async def _forward(self, client: socket.socket) -> None:
+        upstream = await self._connect()
+        if upstream is None:
+            return
+        try:
+            reader, writer = await asyncio.open_connection(sock=client)
+            try:
                 await asyncio.gather(_pump(reader, upstream[1]), _pump(upstream[0], writer))
-        except asyncio.CancelledError:
-            pass  # cut: the streams' own callback would report it as a failure
+            finally:
+                writer.transport.abort()
         finally:
-            self._writers -= opened
-            for each in opened:
-                each.transport.abort()
+            upstream[1].transport.abort()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for address, port in self._upstreams():

@@ -63,7 +63,7 @@ class Vip:
         healthy = etcd is not None and await etcd.healthy()
         for address in wanted:
             if healthy:
-                await self._claim(address, lease_s)
+                self._claim(address, lease_s)
             elif address in self._relays and self._lapsed(address):
                 self._drop(address)
 
@@ -71,7 +71,7 @@ class Vip:
         claim = lan(self.system.lab).claims.get(address)
         return claim is None or claim.holder is not self.system or claim.until < time.monotonic()
 
-    async def _claim(self, address: str, lease_s: float) -> None:
+    def _claim(self, address: str, lease_s: float) -> None:
         claims, now = lan(self.system.lab).claims, time.monotonic()
         claim = claims.get(address)
         if claim is not None and claim.holder is not self.system and claim.until > now:
@@ -80,12 +80,12 @@ class Vip:
             return
         claims[address] = Claim(self.system, now + lease_s)
         if address not in self._relays:
-            await self._take(address)
+            self._take(address)
 
-    async def _take(self, address: str) -> None:
+    def _take(self, address: str) -> None:
         relay = Relay(lambda: [(self.system.address, 6443)])
         try:
-            await relay.listen(address, 6443)
+            relay.listen(address, 6443)
         except OSError:
             return  # the last holder's socket is not gone yet; the next round tries again
         self._relays[address] = relay
