@@ -192,3 +192,13 @@ def test_what_the_state_has_forgotten_is_taken_over_and_still_ours_to_change(hou
     with Kube((house.folder / ".homelab" / "kubeconfig").read_text(encoding="utf-8")) as kube:
         (traefik,) = (kube.look("/apis/apps/v1/namespaces/traefik/deployments") or {})["items"]
     assert traefik["spec"]["replicas"] == 2
+
+
+def test_a_release_that_was_installed_and_never_written_down_is_taken_over(house: Sandbox) -> None:
+    """A run that was killed between Helm's end and the state's: Helm's record says "deployed", the state knows none."""
+    keep(house, "metallb", "cert_manager", "traefik", "longhorn")
+    house.run("up", "--yes", limit_s=PHASE_S).ok()
+    release = next(item["urn"] for item in house.state() if item["urn"].endswith("::longhorn-release"))
+    house.pulumi("state", "delete", release, "--target-dependents", "--yes")
+    house.run("up", "--yes", limit_s=PHASE_S).ok()
+    house.preview_unchanged().ok()
