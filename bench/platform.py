@@ -156,7 +156,7 @@ class ByHand:
         self._lab = lab
         self._folder = lab.folder / "helm"
         self._kubeconfig = lab.folder / ".homelab" / "kubeconfig"
-        self._folder.mkdir()
+        self._folder.mkdir(exist_ok=True)
         for release in self.releases:
             self._values(release).write_text(json.dumps(release.values), encoding="utf-8")
 

@@ -6,6 +6,7 @@ renders have none. To a preview a release is a name and values, no more.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pulumi
@@ -16,7 +17,8 @@ from components.ingress import ingress
 from components.manifest import Manifest
 from components.part import Part, Site, merged, opened, requests
 from components.versions import CHARTS
-from providers.longhorn.resources import Preconditions, Ready, Record
+from providers.longhorn import record
+from providers.longhorn.resources import Preconditions, Ready
 from settings import Settings as Lab
 from settings.parts import Longhorn as Settings
 from settings.parts import Snapshots
@@ -47,7 +49,6 @@ class Longhorn(Part):
         self.register_outputs({})
 
     def _release(self, needs: list[pulumi.Resource]) -> Release:
-        record = self.keep(Record("longhorn-record", self._recorded(), self.child(needs)))
         arguments = ReleaseArgs(
             chart=self.archive(RELEASE),
             name=RELEASE,
@@ -55,7 +56,24 @@ class Longhorn(Part):
             values=merged(values(self.site.lab, self._settings), opened(self._settings.values)),
             timeout=INSTALL_S,
         )
-        return self.keep(Release("longhorn-release", arguments, self.options([record])))
+        return self.keep(Release("longhorn-release", arguments, self.options(needs, hooks=self._hooks())))
+
+    def _hooks(self) -> pulumi.ResourceHookBinding:
+        """When the engine creates a release, its state knows of none; before an update, it knows a good one."""
+
+        async def install(_: pulumi.ResourceHookArgs) -> None:
+            await self._unblock(everything=True)
+
+        async def upgrade(_: pulumi.ResourceHookArgs) -> None:
+            await self._unblock(everything=False)
+
+        return pulumi.ResourceHookBinding(before_create=[install], before_update=[upgrade])
+
+    async def _unblock(self, *, everything: bool) -> None:
+        kubeconfig = str(await self.site.cluster.kubeconfig.future())
+        gone = await asyncio.to_thread(record.unblock, kubeconfig, NAMESPACE, RELEASE, everything=everything)
+        for name in gone:
+            pulumi.log.info(f"Helm's record {name} of an earlier run was removed; its objects are taken over", self)
 
     def _page(self, namespace: Manifest, ready: pulumi.Resource) -> None:
         """Longhorn's page asks nobody for a password, and can delete every volume."""
@@ -81,9 +99,6 @@ class Longhorn(Part):
             "nodes": sorted(hosts(self.site.lab)),
             "version": self._settings.version or CHARTS[RELEASE].version,
         }
-
-    def _recorded(self) -> dict[str, Any]:
-        return {"kubeconfig": self.site.cluster.kubeconfig, "namespace": NAMESPACE, "release": RELEASE}
 
 
 def hosts(lab: Lab) -> list[str]:

@@ -94,6 +94,9 @@ def environment(stack: str, root: Path = ROOT, environ: Mapping[str, str] = os.e
     env["PULUMI_PYTHON_CMD"] = str(python / "python")
     env["PULUMI_HOME"] = str(pulumi_home(environ))
     env["PULUMI_SKIP_UPDATE_CHECK"] = "true"
+    # Each object is applied by a manager of a random name, which its state keeps. The fields of one that was made by a
+    # run that was killed, or whose state was lost, belong to a name that nobody knows any more.
+    env["PULUMI_K8S_ENABLE_PATCH_FORCE"] = "true"
     env["HOMELAB_TOOLS"] = environ.get("HOMELAB_TOOLS") or str(home(pins.SERVERS, environ))
     if not env.get("PULUMI_BACKEND_URL"):
         env["PULUMI_BACKEND_URL"] = _local_backend(root)

@@ -7,10 +7,18 @@ Helm keeps one Secret for each revision, https://helm.sh/docs/topics/advanced/#s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from providers import pace
 from providers.deadline import Deadline
+from providers.dynamic import lazily
 
+if TYPE_CHECKING:
+    from providers.kubernetes import client
+else:
+    client = lazily("providers.kubernetes.client")
+
+API_S = 60.0
 BUSY = frozenset({"pending-install", "pending-upgrade", "pending-rollback", "uninstalling"})
 
 
@@ -22,6 +30,16 @@ class Api(Protocol):
 
     def remove(self, path: str, deadline: Deadline) -> bool:
         """Delete an object; False when there was none."""
+
+
+def unblock(kubeconfig: str, namespace: str, release: str, *, everything: bool) -> list[str]:
+    """`clear`, on the cluster of a kubeconfig.
+
+    Raises:
+        HomelabError: its API does not answer, or refuses.
+    """
+    with client.Kube(kubeconfig) as kube:
+        return clear(kube, namespace, release, Deadline(pace.limit(API_S)), everything=everything)
 
 
 def stuck(api: Api, namespace: str, release: str) -> list[str]:
@@ -38,7 +56,7 @@ def clear(api: Api, namespace: str, release: str, deadline: Deadline, *, everyth
         release: its name.
         deadline: for all of it.
         everything: also those of work that was ended well. Without them Helm installs anew and takes over what is
-            there, which is right when the program's own state knows of no release.
+            there, which is right when the engine's state knows of no release.
     """
     records = _records(api, namespace, release)
     names = [name for name, status in records.items() if everything or status in BUSY]

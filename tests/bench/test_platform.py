@@ -11,6 +11,7 @@ from bench.lab import BenchLab
 from bench.measure import Effort
 from bench.platform import ByHand, Release, Seconds
 from components.versions import CHARTS
+from providers.kubernetes.client import Kube
 from tools import paths
 
 NO_CHART_OF_THE_TWIN = {"cilium"}  # its nodes bring their network themselves
@@ -68,6 +69,24 @@ def test_a_chart_comes_after_those_that_it_needs(found, first, then):
 def test_metallb_alone_needs_more_than_its_chart(found):
     assert {item["kind"] for item in found["metallb"].objects} == {"IPAddressPool", "L2Advertisement"}
     assert [name for name, release in found.items() if release.objects] == ["metallb"]
+
+
+def test_the_objects_go_to_their_paths_as_the_program_has_them(lab, found, monkeypatch):
+    applied = {}
+    home = lab.folder / ".homelab"
+    home.mkdir()
+    (home / "kubeconfig").write_text("")
+    monkeypatch.setattr(Kube, "__init__", lambda self, kubeconfig: None)
+    monkeypatch.setattr(Kube, "close", lambda self: None)
+    monkeypatch.setattr(Kube, "apply", lambda self, path, body, manager: applied.update({path: json.dumps(body)}))
+    ByHand(lab, [])._apply(found["metallb"].objects)
+    where = "/apis/metallb.io/v1beta1/namespaces/metallb-system"
+    assert set(applied) == {
+        f"{where}/ipaddresspools/lan",
+        f"{where}/ipaddresspools/reserved",
+        f"{where}/l2advertisements/lan",
+    }
+    assert f"{lab.prefix}.0.234/32" in applied[f"{where}/ipaddresspools/reserved"]
 
 
 def test_by_hand_is_a_line_for_each_chart_and_then_its_objects(lab, monkeypatch):

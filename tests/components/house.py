@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import pulumi
 import yaml
+from pulumi.runtime import resource as sdk
 
 from components.part import Site
 from components.platform import _provider, _services
@@ -114,6 +115,27 @@ class Recorder(pulumi.runtime.Mocks):
 
     def call(self, _args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], None]:
         return {}, None
+
+
+class Hooks:
+    """Takes what shall be called before a resource is made; the SDK's mocks of an engine have nothing that does."""
+
+    def __init__(self) -> None:
+        self.taken: list[pulumi.ResourceHook] = []
+
+    def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
+        """Note it; nobody calls it."""
+        self.taken.append(hook)
+
+
+HOOKS = Hooks()
+
+
+async def _hooks() -> Hooks:
+    return HOOKS
+
+
+sdk._get_callbacks = _hooks  # type: ignore[assignment, attr-defined]  # the SDK has no setting
 
 
 class Charts:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
+import pulumi
 import pytest
 import yaml
 
 from components.longhorn import hosts, recurring, replicas, values
+from providers.longhorn import record
 from settings import Settings
 from settings.parts import Longhorn, Snapshots
-from tests.components.house import Made, build, lab, of_kind
+from tests.components.house import HOOKS, Made, build, lab, of_kind
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +96,23 @@ def test_prometheus_is_let_in_where_policies_are_kept_to(made: Made) -> None:
 
 def test_values_are_plain_yaml() -> None:
     assert yaml.safe_load(yaml.safe_dump(values(lab(), longhorn()))) == values(lab(), longhorn())
+
+
+def test_helms_records_are_cleared_before_it_installs_and_before_it_upgrades(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them before an install, which the engine's state knows nothing of; else those of a killed run alone."""
+    asked: list[tuple[str, str, bool]] = []
+
+    def unblock(_kubeconfig: str, namespace: str, release: str, *, everything: bool) -> list[str]:
+        asked.append((namespace, release, everything))
+        return []
+
+    monkeypatch.setattr(record, "unblock", unblock)
+    HOOKS.taken.clear()
+    build(lab())
+    loop = asyncio.new_event_loop()
+    for hook in HOOKS.taken:
+        loop.run_until_complete(cast(Any, hook)(cast(pulumi.ResourceHookArgs, None)))
+    loop.close()
+    moments = [f"kubernetes:helm.sh/v3:Release_longhorn-release_before_{step}_0" for step in ("create", "update")]
+    assert [hook.name for hook in HOOKS.taken] == moments
+    assert asked == [("longhorn-system", "longhorn", True), ("longhorn-system", "longhorn", False)]

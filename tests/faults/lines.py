@@ -211,7 +211,14 @@ LINES: dict[str, Line] = {
         "interrupted runs leave pending operations",
         ("test_killed_again_and_again_in_one_cold_up", "test_killed_while_a_control_plane_leaves"),
     ),
-    "4d.37": Line("a release stuck in pending-install", not_yet=NO_CHARTS),
+    "4d.37": Line(
+        "a release stuck in pending-install",
+        (
+            "test_killed_at_eight_points_of_the_platform",
+            "test_what_the_state_has_forgotten_is_taken_over_and_still_ours_to_change",
+            "test_a_record_of_work_that_was_killed_goes",
+        ),
+    ),
     "4d.38": Line(
         "a replaced provider cascades", ("test_4d_38_nothing_is_ever_replaced",), f"the charts' half: {NO_CHARTS}"
     ),

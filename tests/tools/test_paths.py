@@ -57,3 +57,7 @@ def test_a_real_lab_takes_the_owners_word_then_the_file_in_the_checkout_then_non
     given = paths.environment("home", tmp_path, {"PULUMI_CONFIG_PASSPHRASE": ""})
     assert given["PULUMI_CONFIG_PASSPHRASE"] == ""
     assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in given
+
+
+def test_what_a_lost_run_applied_is_not_in_the_way(tmp_path):
+    assert paths.environment("home", tmp_path, {})["PULUMI_K8S_ENABLE_PATCH_FORCE"] == "true"
