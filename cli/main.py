@@ -18,6 +18,7 @@ from cli import backup, credentials, leaving, mirror, observe, restore, stacks, 
 from cli import doctor as doctors
 from cli.engine import Engine
 from cli.observe import Lab
+from cli.options import Json, StackName, Yes
 from cli.stacks import Stack
 from providers.errors import HomelabError, RefusedError, UserError
 
@@ -45,10 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From bare Turing Pi 2 boards to a Ready Kubernetes cluster, and one node out and back.",
 )
-
-StackName = Annotated[str, typer.Option("--stack", "-s", help="Which lab: `twin` is simulated.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.")]
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 @app.command(context_settings=THROUGH)
@@ -266,6 +263,9 @@ def bench(ctx: typer.Context) -> None:
     All of it takes about an hour. What follows `--` chooses: `--quick` for minutes, `--only NAME`, `--help` for more.
     """
     raise typer.Exit(subprocess.call([sys.executable, "-m", "bench", *ctx.args], cwd=stacks.ROOT))
+
+
+# Day two: each verb stands in the module of its name.
 
 
 def _own_pace(stack: Stack) -> Lab:

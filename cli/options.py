@@ -1,0 +1,9 @@
+"""The options that mean the same with every verb."""
+
+from typing import Annotated
+
+import typer
+
+StackName = Annotated[str, typer.Option("--stack", "-s", help="Which lab: `twin` is simulated.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.")]
+Json = Annotated[bool, typer.Option("--json", help="For machines.")]
