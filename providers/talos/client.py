@@ -167,6 +167,13 @@ class Talos:
         found = self._one(methods.MOUNTS, pb.Empty(), timeout_s).stats
         return tuple(Mount(item.mounted_on, item.size, item.available) for item in found)
 
+    def listed(self, namespace: str, kind: str, *, timeout_s: float = CALL_S) -> list[tuple[str, dict[str, Any]]]:
+        """All resources of a kind (`LinkStatuses.net.talos.dev`), each by its id and its spec."""
+        found: list[pb.Resource] = []
+        request = pb.ListRequest(namespace=namespace, type=kind)
+        self._connection.stream(methods.COSI_LIST, request, lambda reply: found.append(reply.resource), timeout_s)
+        return [(item.metadata.id, self._spec(kind, item.spec.yaml_spec)) for item in found]
+
     # What is done to the machine
 
     def apply_configuration(
@@ -330,12 +337,7 @@ class Talos:
         return self._spec(kind, self._get(namespace, kind, name, timeout_s))
 
     def _resources(self, namespace: str, kind: str, timeout_s: float) -> list[dict[str, Any]]:
-        texts: list[str] = []
-        request = pb.ListRequest(namespace=namespace, type=kind)
-        self._connection.stream(
-            methods.COSI_LIST, request, lambda reply: texts.append(reply.resource.spec.yaml_spec), timeout_s
-        )
-        return [self._spec(kind, text) for text in texts]
+        return [spec for _, spec in self.listed(namespace, kind, timeout_s=timeout_s)]
 
     def _spec(self, kind: str, text: str) -> dict[str, Any]:
         try:
