@@ -22,7 +22,8 @@ class Disk:
     """The disk of one module.
 
     `folder` belongs to this disk alone: `state/` is the STATE partition, `ephemeral/` the EPHEMERAL one (etcd's data
-    lives there), both kept through power cuts and reboots and emptied by `wipe`.
+    lives there), both kept through power cuts and reboots and emptied by `wipe`. The boot partition has two slots, A
+    and B: `image` is in the one that boots, `fallback` in the other.
     """
 
     def __init__(self, folder: Path, size_bytes: int, device: str) -> None:
@@ -30,6 +31,9 @@ class Disk:
         self.size_bytes = size_bytes
         self.content = Content.BLANK
         self.device = device
+        self.label = "A"  # the slot that boots
+        self.fallback: Image | None = None
+        self.meta: dict[int, str] = {}  # Talos' META partition: tag -> value
         self._image: Image | None = None
         for part in (self.state, self.ephemeral):
             part.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -70,6 +74,27 @@ class Disk:
         else:
             write(path, config)
 
+    def install(self, image: Image, tag: int) -> None:
+        """Write an image to the other slot and make that the one that boots; META's `tag` keeps the old label."""
+        self.fallback, self._image = self._image, image
+        self.meta[tag], self.label = self.label, self._other
+        self.save()
+
+    def flip(self, tag: int) -> None:
+        """Have the other slot boot again; META's `tag` goes."""
+        self.fallback, self._image = self._image, self.fallback
+        self.label = self._other
+        self.forget(tag)
+
+    def forget(self, tag: int) -> None:
+        """Remove a tag of META."""
+        self.meta.pop(tag, None)
+        self.save()
+
+    @property
+    def _other(self) -> str:
+        return "B" if self.label == "A" else "A"
+
     def wipe(self, label: str) -> None:
         """Empty a partition by its label: STATE or EPHEMERAL; any other label wipes the whole disk."""
         if label in ("STATE", "EPHEMERAL"):
@@ -81,6 +106,7 @@ class Disk:
         """Wipe the whole disk: it boots nothing afterwards (facts B4, Reset)."""
         _empty(self.state)
         _empty(self.ephemeral)
+        self.label, self.fallback, self.meta = "A", None, {}
         self.image = None
 
     def begin_write(self) -> Reader:
@@ -98,9 +124,10 @@ class Disk:
 
     def save(self) -> None:
         """Write the disk's table of contents."""
-        image = asdict(self._image) if self._image else None
-        text = json.dumps({"content": self.content.value, "image": image, "device": self.device})
-        write(self.folder / "disk.json", text.encode())
+        slots = {"image": self._image, "fallback": self.fallback}
+        images = {name: asdict(image) if image else None for name, image in slots.items()}
+        rest = {"content": self.content.value, "device": self.device, "label": self.label, "meta": self.meta}
+        write(self.folder / "disk.json", json.dumps({**images, **rest}).encode())
 
     def _load(self) -> None:
         path = self.folder / "disk.json"
@@ -109,6 +136,9 @@ class Disk:
             self.content = Content(stored["content"])
             self._image = Image(**stored["image"]) if stored["image"] else None
             self.device = stored["device"]
+            self.label = stored.get("label", "A")
+            self.fallback = Image(**stored["fallback"]) if stored.get("fallback") else None
+            self.meta = {int(tag): value for tag, value in stored.get("meta", {}).items()}
 
 
 def write(path: Path, data: bytes) -> None:

@@ -120,7 +120,8 @@ class LabSpec(Part):
     scale: float = Field(default=0.01, ge=0)
     subnet: IPv4Network
     factory: FactorySpec
-    talos_versions: tuple[str, ...] = ("v1.13.9",)
+    talos_versions: tuple[str, ...] = ("v1.9.6", "v1.10.9", "v1.11.6", "v1.12.11", "v1.13.8", "v1.13.9")
+    installers: dict[str, str] = Field(default_factory=dict)  # installers built elsewhere: reference -> Talos version
     operating_system: Literal["talos", "none"] = "talos"  # `none`: nothing follows the bootloader
     times: Times = Times()
     boards: dict[str, BoardSpec]

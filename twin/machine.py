@@ -11,6 +11,7 @@ from twin.faults import Fault
 from twin.lab import Lab, MachineSpec
 
 UART_BYTES = 16 << 10
+UPGRADE = 6  # META's tag that the other slot was written and has not proved itself yet
 _OVERLAY = {"rk1": "turingrk1", "cm4": "rpi_generic"}  # what its boot loader and device tree come from (facts B8)
 _LOADER = {"rk1": "U-Boot 2024.10 (Turing RK1)", "cm4": "Raspberry Pi Bootloader (CM4)"}
 
@@ -148,18 +149,24 @@ class Machine:
         self.boots += 1
         self._emit("boot_started", boot_id=self.boot_id)
         self.uart(
-            f"Retrieving file: /A/vmlinuz\nStarting kernel ...\n[    0.000000] Linux version 6.12 (talos {version})\n"
+            f"Retrieving file: /{self.disk.label}/vmlinuz\nStarting kernel ...\n"
+            f"[    0.000000] Linux version 6.12 (talos {version})\n"
         )
 
     def _run(self) -> None:
         self._sequence = None
-        if self.lab.faults.take("boot-hangs", node=self.name):
+        if self.lab.faults.take("boot-hangs", node=self.name) or self._new_slot_hangs():
             self.uart("[    3.141592] random: crng init done\n")
             return
         self.phase = Phase.RUNNING
         if self.lab.spec.operating_system == "talos":
             module = importlib.import_module("twin.talos.os")
             self._system = cast(OperatingSystem, module.boot(self))
+
+    def _new_slot_hangs(self) -> bool:
+        """Whether the kernel that an upgrade has just written never comes up: nothing goes back by itself then."""
+        fresh = UPGRADE in self.disk.meta
+        return fresh and self.lab.faults.take("upgrade-never-boots", node=self.name) is not None
 
     def _stop(self, phase: Phase) -> None:
         """Everything that runs on it ends now."""

@@ -27,6 +27,7 @@ _POLL_S = 0.25
 _STAGES = Path(__file__).parent / "stages"
 _SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 _OWNED = "talos.dev/owned-labels"
+_CORDONED = "talos.dev/cordoned"
 _NETWORKS = "/etc/cni/net.d"
 _NO_NETWORK = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady"
 
@@ -58,6 +59,7 @@ class Kubelet:
         async with self._api(leaf) as api:
             await self._register(api)
             await self.apply_labels()
+            await self._uncordon(api)
             self._start(leaf)
             await self._wait_ready(api)
 
@@ -88,15 +90,29 @@ class Kubelet:
 
     async def cordon_and_drain(self, limit_s: float) -> None:
         """Cordon, and evict every pod that no DaemonSet owns, for at most `limit_s` real seconds."""
-        path = f"/api/v1/nodes/{self.system.hostname}"
         with contextlib.suppress(ApiError, TimeoutError):
             async with self._api(self._stored()) as api, asyncio.timeout(limit_s):
-                await api.patch(path, {"spec": {"unschedulable": True}})
+                await self._cordon(api)
                 while pods := await self._evictable(api):
                     for pod in pods:
                         with contextlib.suppress(ApiError):
                             await api.evict(pod["metadata"]["namespace"], pod["metadata"]["name"])
                     await asyncio.sleep(_POLL_S)
+
+    async def _cordon(self, api: Api) -> None:
+        """With a note that it was Talos who did it, unless somebody else had done it before."""
+        path = f"/api/v1/nodes/{self.system.hostname}"
+        if not (await api.get(path))["spec"].get("unschedulable"):
+            annotations = {_CORDONED: "true"}
+            await api.patch(path, {"metadata": {"annotations": annotations}, "spec": {"unschedulable": True}})
+
+    async def _uncordon(self, api: Api) -> None:
+        """After a boot Talos opens again what it had closed itself; what somebody else closed stays closed."""
+        path = f"/api/v1/nodes/{self.system.hostname}"
+        with contextlib.suppress(ApiError):
+            if _CORDONED in (await api.get(path))["metadata"].get("annotations", {}):
+                annotations = {_CORDONED: None}
+                await api.patch(path, {"metadata": {"annotations": annotations}, "spec": {"unschedulable": None}})
 
     async def _evictable(self, api: Api) -> list[Object]:
         pods = (await api.get(f"/api/v1/pods?fieldSelector=spec.nodeName={self.system.hostname}"))["items"]
@@ -177,8 +193,8 @@ class Kubelet:
         path = f"/api/v1/nodes/{self.system.hostname}"
         while True:
             try:
-                await api.create("/api/v1/nodes", body)
-                await api.patch(f"{path}/status", {"status": self._status()}, "strategic-merge-patch")
+                known = await api.create("/api/v1/nodes", body) or await api.get(path)
+                await api.patch(f"{path}/status", {"status": self._status(known)}, "strategic-merge-patch")
                 return
             except ApiError:
                 await asyncio.sleep(_POLL_S)
@@ -187,9 +203,10 @@ class Kubelet:
         labels = {"hostname": self.system.hostname, "os": "linux", "arch": "arm64"}
         return {f"kubernetes.io/{key}": value for key, value in labels.items()}
 
-    def _status(self) -> Object:
+    def _status(self, known: Object) -> Object:
+        """What a starting kubelet says; one that starts again in the same boot leaves the Ready condition alone."""
         spec, config = self.system.machine.spec, self.system.config_or_fail
-        image = str(config.at("machine", "kubelet", "image", default=""))
+        image = config.kubelet_image
         version = image.rpartition(":")[2] if ":" in image else "v0.0.0"
         resources = {"cpu": str(spec.cpus), "memory": str(spec.memory_bytes), "pods": "110",
                      "ephemeral-storage": str(spec.disk_bytes)}  # fmt: skip
@@ -203,8 +220,9 @@ class Kubelet:
         addresses = [{"type": "InternalIP", "address": self.system.address},
                      {"type": "Hostname", "address": self.system.hostname}]  # fmt: skip
         condition = {"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": _NO_NETWORK}
+        same_boot = known.get("status", {}).get("nodeInfo", {}).get("bootID") == info["bootID"]
         return {"addresses": addresses, "capacity": resources, "allocatable": resources, "nodeInfo": info,
-                "conditions": [condition]}  # fmt: skip
+                **({} if same_boot else {"conditions": [condition]})}  # fmt: skip
 
     async def _label(self, api: Api) -> None:
         path = f"/api/v1/nodes/{self.system.hostname}"

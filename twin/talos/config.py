@@ -51,6 +51,11 @@ class Config:
         return str(self.at("cluster", "id")), str(self.at("cluster", "secret"))
 
     @property
+    def kubelet_image(self) -> str:
+        """The image that the kubelet runs from."""
+        return str(self.at("machine", "kubelet", "image", default=""))
+
+    @property
     def endpoint(self) -> str:
         """The URL of the Kubernetes API."""
         return str(self.at("cluster", "controlPlane", "endpoint", default=""))

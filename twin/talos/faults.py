@@ -16,4 +16,8 @@ TABLE: tuple[Kind, ...] = (
     Kind("etcd-leave-fails", "4c.20", "taken", "leaving etcd fails; the node goes on as a member"),
     Kind("etcd-down", "4c.21", "now", "the node's etcd is killed and stays down until the next boot"),
     Kind("kubelet-down", "4c.25", "now", "the node's kubelet is killed and stays down until the next boot"),
+    Kind("upgrade-fails", "upgrade", "taken", "the installer fails: the node reboots into the version that it has"),
+    Kind("upgrade-never-boots", "upgrade", "taken", "the new version's kernel hangs, at `times` boots in a row"),
+    Kind("upgrade-reverts", "upgrade", "taken", "machined of the new version ends: it goes back to the other slot"),
+    Kind("upgrade-never-ready", "upgrade", "standing", "the new version's kubelet never comes up"),
 )

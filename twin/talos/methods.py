@@ -61,7 +61,7 @@ class Call:
 def table() -> Mapping[str, Method]:
     """Every call, by its path on the wire."""
     # Imported here because the services need the types above.
-    from twin.talos import etcd_service, machine_service, state_service  # noqa: PLC0415
+    from twin.talos import etcd_service, machine_service, state_service, upgrade  # noqa: PLC0415
 
     machine, etcd, state = machine_service, etcd_service, state_service
     calls = {
@@ -82,6 +82,8 @@ def table() -> Mapping[str, Method]:
         "Reboot": Method(machine.reboot, pb.RebootRequest, pb.ActorResponse, _OPERATE),
         "Shutdown": Method(machine.shutdown, pb.ShutdownRequest, pb.ActorResponse, _OPERATE),
         "Reset": Method(machine.reset, pb.ResetRequest, pb.ActorResponse),
+        "Upgrade": Method(upgrade.upgrade, pb.UpgradeRequest, pb.UpgradeResponse),
+        "Rollback": Method(upgrade.rollback, Empty, pb.DoneResponse),
         "Kubeconfig": Method(machine.kubeconfig, Empty, pb.Data, streams=True),
         "GenerateClientConfiguration": Method(
             machine.client_configuration, pb.GenerateClientConfigurationRequest, pb.GenerateClientConfigurationResponse

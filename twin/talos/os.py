@@ -14,8 +14,8 @@ from typing import Any
 from twin.faults import Fault
 from twin.kubernetes.controlplane import ControlPlane
 from twin.kubernetes.kubelet import Kubelet
-from twin.machine import Machine
-from twin.talos import install
+from twin.machine import UPGRADE, Machine
+from twin.talos import install, upgrade
 from twin.talos.config import Config, Invalid, Unparsable, check, parse
 from twin.talos.etcd import Etcd
 from twin.talos.pki import Pair, authority, issue
@@ -177,11 +177,14 @@ class Os:
             self._applied.set_result(text)
 
     async def take(self, config: Config) -> None:
-        """Take over a config that needs no reboot."""
-        self.config = config
+        """Take over a config that needs no reboot; another image of the kubelet starts it anew."""
+        before, self.config = self.config, config
         if self.control_plane is not None and self.control_plane.ready:
             await self.control_plane.reconfigure()
-        if self.kubelet is not None and self.kubelet.ready:
+        if self.kubelet is not None and before is not None and before.kubelet_image != config.kubelet_image:
+            self.service("kubelet", "Finished")
+            await self.restart_kubelet()
+        elif self.kubelet is not None and self.kubelet.ready:
             await self.kubelet.apply_labels()
 
     async def stop_services(self) -> None:
@@ -258,9 +261,11 @@ class Os:
             self.config = None
             await self._maintenance()
             return
+        if await upgrade.reverted(self):
+            return
         self.service("machined", "Running", healthy=True)
         await self._serve_api()
-        parts: list[Coroutine[Any, Any, Any]] = [self._services(), self.vip.run()]
+        parts: list[Coroutine[Any, Any, Any]] = [self._services(), self.vip.run(), upgrade.prove(self)]
         await asyncio.gather(*parts)
         await asyncio.Event().wait()
 
@@ -307,6 +312,8 @@ class Os:
     async def _run_kubelet(self) -> None:
         if self.kubelet is not None:
             await self.lab.clock.sleep(self.lab.times.kubelet_s)
+            while UPGRADE in self.machine.disk.meta and self.standing("upgrade-never-ready") is not None:
+                await asyncio.sleep(0.1)
             await self.kubelet.run()
 
     async def _run_control_plane(self, etcd: Etcd) -> None:

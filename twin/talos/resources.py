@@ -156,6 +156,11 @@ def _version(system: Os) -> Iterator[Item]:
     yield "version", {"name": "Talos", "version": system.release}, pb.VersionSpec(name="Talos", version=system.release)
 
 
+def _meta(system: Os) -> Iterator[Item]:
+    for tag, value in sorted(system.machine.disk.meta.items()):
+        yield f"0x{tag:02x}", {"value": value}, pb.MetaKeySpec(value=value)
+
+
 def _members(system: Os) -> Iterator[Item]:
     if system.config is None:
         return
@@ -244,6 +249,7 @@ TYPES: dict[str, Kind] = {
         "runtime", _extensions, columns=(("Name", "{.metadata.name}"), ("Version", "{.metadata.version}"))
     ),
     "Versions.runtime.talos.dev": Kind("runtime", _version, columns=(("Version", "{.version}"),)),
+    "MetaKeys.runtime.talos.dev": Kind("runtime", _meta, columns=(("Value", "{.value}"),)),
     "Members.cluster.talos.dev": Kind(
         "cluster",
         _members,

@@ -36,7 +36,7 @@ async def shutdown(system: Os, *, force: bool) -> None:
     await asyncio.sleep(0.05)
     system.stage = "shutting down"
     if not force:
-        await _drain(system)
+        await drain(system)
     await system.stop_services()
     await system.lab.clock.sleep(system.lab.times.shutdown_s)
     await system.machine.halt()
@@ -66,7 +66,7 @@ async def reset(system: Os, plan: Wipe, *, graceful: bool, reboot_after: bool) -
 
 
 async def _leave_gracefully(system: Os) -> bool:
-    await _drain(system)
+    await drain(system)
     if system.etcd is None or system.etcd.left or not system.etcd.has_data:
         return True
     if system.fault("etcd-leave-fails") is not None:
@@ -81,6 +81,7 @@ async def _leave_gracefully(system: Os) -> bool:
             await asyncio.sleep(0.5)
 
 
-async def _drain(system: Os) -> None:
+async def drain(system: Os) -> None:
+    """Cordon the node and have its pods leave, as far as they go in the time that Talos gives them."""
     if system.kubelet is not None and system.kubelet.ready:
         await system.kubelet.cordon_and_drain(system.lab.clock.real_s(_DRAIN_S, floor_s=2))

@@ -894,6 +894,96 @@ class ShutdownRequest(_message.Message):
 Global___ShutdownRequest: _TypeAlias = ShutdownRequest  # noqa: Y015
 
 @_typing.final
+class UpgradeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _RebootMode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _RebootModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[UpgradeRequest._RebootMode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        DEFAULT: UpgradeRequest._RebootMode.ValueType  # 0
+        POWERCYCLE: UpgradeRequest._RebootMode.ValueType  # 1
+
+    class RebootMode(_RebootMode, metaclass=_RebootModeEnumTypeWrapper): ...
+    DEFAULT: UpgradeRequest.RebootMode.ValueType  # 0
+    POWERCYCLE: UpgradeRequest.RebootMode.ValueType  # 1
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    PRESERVE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    REBOOT_MODE_FIELD_NUMBER: _builtins.int
+    image: _builtins.str
+    preserve: _builtins.bool
+    stage: _builtins.bool
+    force: _builtins.bool
+    reboot_mode: Global___UpgradeRequest.RebootMode.ValueType
+    def __init__(
+        self,
+        *,
+        image: _builtins.str = ...,
+        preserve: _builtins.bool = ...,
+        stage: _builtins.bool = ...,
+        force: _builtins.bool = ...,
+        reboot_mode: Global___UpgradeRequest.RebootMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "image", b"image", "preserve", b"preserve", "reboot_mode", b"reboot_mode", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpgradeRequest: _TypeAlias = UpgradeRequest  # noqa: Y015
+
+@_typing.final
+class Upgrade(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_FIELD_NUMBER: _builtins.int
+    ACK_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    ack: _builtins.str
+    actor_id: _builtins.str
+    @_builtins.property
+    def metadata(self) -> Global___Metadata: ...
+    def __init__(
+        self,
+        *,
+        metadata: Global___Metadata | None = ...,
+        ack: _builtins.str = ...,
+        actor_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "actor_id", b"actor_id", "metadata", b"metadata"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Upgrade: _TypeAlias = Upgrade  # noqa: Y015
+
+@_typing.final
+class UpgradeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Upgrade]: ...
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___Upgrade] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpgradeResponse: _TypeAlias = UpgradeResponse  # noqa: Y015
+
+@_typing.final
 class Hostname(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

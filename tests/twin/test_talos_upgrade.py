@@ -1,0 +1,193 @@
+"""Upgrade and Rollback on the twin as the device does them (facts daytwo 1.2, 2.1, 2.2). No server is needed here."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from tests.twin.talos_scene import Scene
+from twin import schematic
+from twin.faults import Fault
+from twin.machine import UPGRADE, Phase
+from twin.talos.api import cosi_pb2 as cosi
+from twin.talos.api import machine_pb2 as pb
+from twin.talos.upgrade import preflight
+
+RECIPE = b"overlay: {image: siderolabs/sbc-rockchip, name: turingrk1}\ncustomization: {}\n"
+META = cosi.ListRequest(namespace="runtime", type="MetaKeys.runtime.talos.dev")
+EXTENSIONS = cosi.ListRequest(namespace="runtime", type="ExtensionStatuses.runtime.talos.dev")
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    """A control plane without a bootstrapped etcd, and a worker that runs."""
+    made = Scene(2, version="v1.12.11")
+    folder = made.lab.folder / "factory"
+    folder.mkdir()
+    (folder / f"{schematic.identity(RECIPE)}.yaml").write_text(schematic.canonical(RECIPE))
+    made.maintenance("m1", "m2")
+    made.configure("m1", "controlplane")
+    made.configure("m2", "worker")
+    made.until(lambda: made.stage("m2") == "running")
+    yield made
+    made.close()
+
+
+def image(scene: Scene, version: str = "v1.13.9", recipe: bytes = RECIPE) -> str:
+    return f"{scene.net}.2:8080/metal-installer/{schematic.identity(recipe)}:{version}"
+
+
+def ask(scene: Scene, reference: str, node: str = "m2", **options: Any) -> Any:
+    return scene.secure(node, "Upgrade", pb.UpgradeRequest(image=reference, **options))
+
+
+def refused(call: Callable[[], Any]) -> GRPCError:
+    with pytest.raises(GRPCError) as caught:
+        call()
+    return caught.value
+
+
+def version(scene: Scene) -> str:
+    return str(scene.secure("m2", "Version").messages[0].version.tag)
+
+
+def rebooted(scene: Scene, boots: int = 3) -> None:
+    scene.until(lambda: scene.machines["m2"].boots == boots and scene.stage("m2") == "running")
+
+
+def specs(scene: Scene, asked: cosi.ListRequest) -> list[Any]:
+    return [yaml.safe_load(item.resource.spec.yaml_spec) for item in scene.secure("m2", "List", asked)]
+
+
+def test_the_other_slot_boots_with_the_new_version_and_schematic(scene: Scene) -> None:
+    answer = ask(scene, image(scene)).messages[0]
+    assert (answer.ack, bool(answer.actor_id)) == ("Upgrade request received", True)
+    rebooted(scene)
+    assert version(scene) == "v1.13.9"
+    assert specs(scene, EXTENSIONS)[-1]["metadata"]["version"] == schematic.identity(RECIPE)
+    # Not ready, for there is no Kubernetes here: the way back stays open.
+    assert specs(scene, META) == [{"value": "A"}]
+    assert "/B/vmlinuz" in scene.machines["m2"].uart_bytes().decode()
+
+
+def test_rollback_boots_the_old_version_and_there_is_none_on_a_fresh_node(scene: Scene) -> None:
+    error = refused(lambda: scene.secure("m2", "Rollback"))
+    assert error.message == 'cannot rollback to "B", label does not exist'
+    ask(scene, image(scene))
+    rebooted(scene)
+    scene.secure("m2", "Rollback")
+    rebooted(scene, 4)
+    assert version(scene) == "v1.12.11"
+    assert specs(scene, META) == []
+
+
+def test_slots_and_meta_survive_a_power_cut_and_a_flash_forgets_them(scene: Scene) -> None:
+    ask(scene, image(scene))
+    rebooted(scene)
+    disk = scene.machines["m2"].disk
+    kept = type(disk)(disk.folder, disk.size_bytes, disk.device)
+    assert (kept.label, kept.meta, kept.fallback) == ("B", {UPGRADE: "A"}, disk.fallback)
+    scene.do(scene.machines["m2"].power_off)
+    scene.do(disk.begin_write)
+    assert (disk.label, disk.meta, disk.fallback) == ("A", {}, None)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "{factory}/metal-installer/{id}:v1.13.77",
+        "{factory}/metal-installer/" + "0" * 64 + ":v1.13.9",
+        "registry.home:5000/talos:v1.13.9",
+        "nonsense",
+    ],
+)
+def test_what_no_registry_has_is_refused_before_anything_happens(scene: Scene, reference: str) -> None:
+    name = reference.format(factory=f"{scene.net}.2:8080", id=schematic.identity(RECIPE))
+    error = refused(lambda: ask(scene, name))
+    assert error.status is Status.UNKNOWN
+    assert (error.message or "").startswith(f'error validating installer image "{name}"')
+    assert (error.message or "").endswith("not found")
+    assert scene.stage("m2") == "running"
+
+
+def test_an_installer_that_the_owner_built_names_no_schematic(scene: Scene) -> None:
+    scene.lab.spec.installers["registry.home:5000/talos:mine"] = "v1.13.9"
+    ask(scene, "registry.home:5000/talos:mine")
+    rebooted(scene)
+    assert version(scene) == "v1.13.9"
+    assert specs(scene, EXTENSIONS)[-1]["metadata"]["version"] == ""
+
+
+def test_the_plain_installer_brings_no_boot_loader_for_the_board(scene: Scene) -> None:
+    ask(scene, "ghcr.io/siderolabs/installer:v1.13.9")
+    scene.until(lambda: scene.events("boot_failed"))
+
+
+def test_a_control_plane_whose_etcd_does_not_run_is_not_upgraded_unless_forced(scene: Scene) -> None:
+    error = refused(lambda: ask(scene, image(scene), "m1"))
+    assert "failed to create etcd client" in (error.message or "")
+    # From late 1.12 patches on, `preserve` silently leaves out the checks.
+    ask(scene, image(scene), "m1", preserve=True)
+    scene.until(lambda: scene.machines["m1"].boots == 3)
+
+
+def test_a_failing_installer_ends_in_the_old_version(scene: Scene) -> None:
+    scene.do(lambda: scene.lab.faults.arm(Fault("upgrade-fails", node="m2")))
+    ask(scene, image(scene))
+    rebooted(scene)
+    assert (version(scene), specs(scene, META)) == ("v1.12.11", [])
+
+
+def test_a_machined_that_ends_goes_back_by_itself(scene: Scene) -> None:
+    scene.do(lambda: scene.lab.faults.arm(Fault("upgrade-reverts", node="m2")))
+    ask(scene, image(scene))
+    rebooted(scene, 4)
+    assert (version(scene), specs(scene, META)) == ("v1.12.11", [])
+    assert "reverting failed upgrade" in scene.machines["m2"].uart_bytes().decode()
+
+
+def test_a_kernel_that_hangs_stays_silent_until_its_power_is_cut(scene: Scene) -> None:
+    machine = scene.machines["m2"]
+    scene.do(lambda: scene.lab.faults.arm(Fault("upgrade-never-boots", node="m2")))
+    ask(scene, image(scene))
+    scene.until(lambda: b"crng init done" in machine.uart_bytes())
+    assert machine.phase is Phase.LOADER
+    scene.do(machine.power_off)
+    scene.do(machine.power_on)
+    rebooted(scene, 4)
+    assert version(scene) == "v1.13.9"
+
+
+def test_a_version_that_is_never_ready_answers_and_can_be_told_to_go_back(scene: Scene) -> None:
+    scene.do(lambda: scene.lab.faults.arm(Fault("upgrade-never-ready", node="m2")))
+    ask(scene, image(scene))
+    scene.until(lambda: scene.machines["m2"].boots == 3 and scene.stage("m2") == "booting")
+    assert version(scene) == "v1.13.9"
+    scene.secure("m2", "Rollback")
+    rebooted(scene, 4)
+    assert version(scene) == "v1.12.11"
+
+
+@pytest.mark.parametrize(
+    ("host", "target", "words"),
+    [
+        ("v1.12.11", "v1.13.9", ""),
+        ("v1.11.6", "v1.13.9", ""),
+        ("v1.10.9", "v1.13.9", "host version v1.10.9 is too old to upgrade to Talos v1.13.9"),
+        ("v1.13.9", "v1.12.11", ""),
+        ("v1.13.9", "v1.11.6", "host version v1.13.9 is too new to downgrade to Talos v1.11.6"),
+        ("v1.13.9", "v1.99.0", "upgrades to version v1.99.0 are not supported"),
+    ],
+)
+def test_the_installers_own_table(host: str, target: str, words: str) -> None:
+    assert preflight(host, target) == (f"pre-flight checks failed: {words}" if words else "")
+
+
+def test_only_administrators_upgrade(scene: Scene) -> None:
+    for call in ("Upgrade", "Rollback"):
+        request = pb.UpgradeRequest(image=image(scene)) if call == "Upgrade" else None
+        error = refused(lambda call=call, request=request: scene.secure("m2", call, request, roles=("os:operator",)))
+        assert error.status is Status.PERMISSION_DENIED
