@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli import locks
+from cli import locks, run_log
 from cli.stacks import Stack
 from providers.deadline import Deadline
 from providers.errors import HomelabError, RefusedError, UserError
@@ -108,16 +108,19 @@ class Engine:
             print(sentence, file=sys.stderr)
 
     def run(self, verb: str, *arguments: str) -> int:
-        """Run a verb in front of the user's eyes: pulumi's own display, questions and colours.
+        """Run a verb in front of the user's eyes: pulumi's own display, questions and colours. See `cli.run_log`.
 
         Returns:
             Its exit code.
         """
-        command = [self.executable, verb, "--stack", self.stack.name, *arguments]
+        executable = self.executable
         # The terminal tells pulumi of a Ctrl-C as well, and pulumi needs time to end well.
         before = signal.signal(signal.SIGINT, lambda *_: None)
         try:
-            return subprocess.call(command, cwd=self.stack.root, env=self.environment)
+            with run_log.recorded(self.stack, verb) as record:
+                command = [executable, verb, "--stack", self.stack.name, *record.options, *arguments]
+                record.code = subprocess.call(command, cwd=self.stack.root, env=self.environment | run_log.SWITCH)
+                return record.code
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -141,6 +144,11 @@ class Engine:
         return [
             Resource(item["urn"], item["type"], item.get("parent", "")) for item in deployment.get("resources") or ()
         ]
+
+    def deployment(self) -> list[dict[str, Any]]:
+        """The resources of the stack's state with all that they hold, secrets in plain; none before the first `up`."""
+        whole = self._document("stack", "export", "--show-secrets", "--stack", self.stack.name)
+        return list((whole.get("deployment") or {}).get("resources") or ())
 
     def remove(self) -> None:
         """Forget the stack, its state and history, whatever it still lists; its settings file stays."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from cli import run_log
 from cli.engine import Engine, Resource
 from cli.stacks import Stack
 from providers.errors import HomelabError, UserError
+from tests.cli.events import first_up
 
 
 class Script:
@@ -31,6 +34,9 @@ class Script:
         )
         path.chmod(0o755)
         self.says()
+
+    def does(self, script: str) -> None:
+        (self._folder / "pulumi").write_text(f"#!/bin/sh\n{script}")
 
     def says(self, stdout: str = "", stderr: str = "", code: int = 0) -> None:
         for name, text in (("stdout", stdout), ("stderr", stderr), ("code", str(code))):
@@ -78,8 +84,22 @@ def test_a_verb_keeps_the_engines_exit_code_and_words(
 ) -> None:
     script.says("Updating", "warning: pending operations", 255)
     assert engine.run("up", "--yes", "--target", "**::node3") == 255
-    assert script.calls == ["up --stack homelab --yes --target **::node3"]
+    assert [re.sub(r"--event-log \S+ ", "", call) for call in script.calls] == [
+        "up --stack homelab --yes --target **::node3"
+    ]
     assert capfd.readouterr().out == "Updating"
+
+
+def test_a_run_leaves_a_record_of_the_engines_events(engine: Engine, script: Script, tmp_path: Path) -> None:
+    script.does(
+        f'test "$PULUMI_DEBUG_COMMANDS" = true || exit 9\n'  # without it the engine knows no --event-log
+        f"while [ $# -gt 0 ]; do [ $1 = --event-log ] && cp {tmp_path}/told $2; shift; done; exit 3\n"
+    )
+    (tmp_path / "told").write_text("".join(first_up()))
+    assert engine.run("up") == 3
+    (run,) = run_log.last(engine.stack, 20)
+    assert (run.verb, run.outcome) == ("up", "failed")
+    assert [step.name for step in run.steps][:2] == ["node1-flash", "node1-power"]
 
 
 @pytest.mark.parametrize(
