@@ -1,0 +1,119 @@
+"""What can be known of a module without touching it: from its console, from Talos on it, from this machine's ARP table.
+
+Talos in maintenance mode prints its address on the serial console ("this machine is reachable at:"), which the BMC
+keeps; whoever knows the address can ask Talos itself for the MAC address, in both modes of a node that lets him in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from providers.errors import HomelabError
+from providers.talos.client import Mode, Talos, probe
+from providers.turingpi.answers import NodeInfo
+
+PROBE_S = 2.0
+ARP = Path("/proc/net/arp")
+_NO_MAC = "00:00:00:00:00:00"
+_IPV4 = r"(?:\d{1,3}\.){3}\d{1,3}"
+_REACHABLE = re.compile(rf"reachable at:\s+(?:\[talos\]\s+)?({_IPV4})\b")
+_KINDS = ((re.compile(r"RK3588|Turing RK1|rk1\b", re.IGNORECASE), "rk1"), (re.compile(r"CM4|Compute Module 4"), "cm4"))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a module; "" is unknown.
+
+    Attributes:
+        console: whether anything was ever on its serial console.
+        kind: `rk1` or `cm4`.
+        address: where its Talos said it answers.
+        mac: of the network card that has that address.
+        state: how its Talos API answers.
+        name: what the owner had the board call it.
+    """
+
+    console: bool = False
+    kind: str = ""
+    address: str = ""
+    mac: str = ""
+    state: Mode | None = None
+    name: str = ""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a sign of a module."""
+        return self.console or bool(self.name)
+
+
+def evidence(console: str, told: NodeInfo | None) -> Evidence:
+    """What a module's console and its board's own notes tell, and what the module answers at the address in them."""
+    address = printed_address(console)
+    state = _state(address) if address else None
+    return Evidence(
+        console=bool(console.strip()),
+        kind=_kind(f"{console}\n{told.module if told else ''}"),
+        address=address,
+        mac=mac_of(address, state) if address else "",
+        state=state,
+        name=told.name if told else "",
+    )
+
+
+def printed_address(console: str) -> str:
+    """The last address under which Talos said, on its console, that it waits for a config; "" when it never did."""
+    found = _REACHABLE.findall(console)
+    return found[-1] if found else ""
+
+
+def mac_of(address: str, state: Mode | None = None) -> str:
+    """The MAC address of the card with an address: Talos' word while it has no config, else this machine's ARP table's.
+
+    Returns:
+        "" when neither knows it.
+    """
+    state = _state(address) if state is None else state
+    if state is Mode.MAINTENANCE:
+        try:
+            with Talos.insecure(address) as talos:
+                return card(talos, address)[0]
+        except HomelabError:
+            pass
+    return neighbour(address)
+
+
+def card(talos: Talos, address: str) -> tuple[str, str]:
+    """The MAC address of the network card that has an address, and that address with its prefix length; "" if none.
+
+    Raises:
+        HomelabError: the node does not answer.
+    """
+    placed = (spec for _, spec in talos.listed("network", "AddressStatuses.net.talos.dev"))
+    place = next((spec for spec in placed if str(spec.get("address")).partition("/")[0] == address), {})
+    for name, link in talos.listed("network", "LinkStatuses.net.talos.dev"):
+        if name == place.get("linkName"):
+            mac = link.get("permanentAddr") or link.get("hardwareAddr") or ""
+            return str(mac).lower(), str(place["address"])
+    return "", ""
+
+
+def neighbour(address: str, table: Path = ARP) -> str:
+    """The MAC address that this machine last saw for an address; a hint, as a router may answer for others."""
+    try:
+        rows = [line.split() for line in table.read_text(encoding="ascii").splitlines()[1:]]
+    except OSError:
+        return ""  # not Linux
+    return next((row[3].lower() for row in rows if len(row) > 3 and row[0] == address and row[3] != _NO_MAC), "")
+
+
+def _state(address: str) -> Mode | None:
+    try:
+        return probe(address, timeout_s=PROBE_S)
+    except HomelabError:
+        return None  # something else than Talos
+
+
+def _kind(text: str) -> str:
+    return next((kind for pattern, kind in _KINDS if pattern.search(text)), "")
