@@ -123,6 +123,7 @@ class LabSpec(Part):
     talos_versions: tuple[str, ...] = ("v1.9.6", "v1.10.9", "v1.11.6", "v1.12.11", "v1.13.8", "v1.13.9")
     installers: dict[str, str] = Field(default_factory=dict)  # installers built elsewhere: reference -> Talos version
     operating_system: Literal["talos", "none"] = "talos"  # `none`: nothing follows the bootloader
+    mdns: bool = False  # whether its boards announce their names, on loopback as everything here
     times: Times = Times()
     boards: dict[str, BoardSpec]
     faults: tuple[FaultSpec, ...] = ()

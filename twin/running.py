@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from twin.bmc import api, v1
 from twin.bmc.daemon import Daemon
+from twin.bmc.mdns import Responder
 from twin.board import Board
 from twin.client import Refused
 from twin.disk import write
@@ -35,6 +36,7 @@ class Twin:
         self.boards = {name: Board(self.lab, name, board) for name, board in spec.boards.items()}
         self.daemons = {name: self._daemon(board) for name, board in self.boards.items()}
         self.factory = Factory(self.lab)
+        self.names = Responder(self.boards.values() if spec.mdns else ())
         self.lab.registry["factory"] = self.factory
         self._started = time.time()
         self._ended = asyncio.Event()
@@ -96,6 +98,7 @@ class Twin:
                 f"{error.strerror or error}; a port that is taken belongs to another twin (`python -m twin down`), "
                 "one below 1024 needs root: choose another in the lab file"
             ) from None
+        await self.names.start()
         socket = _socket_path(self.lab.folder)
         socket.unlink(missing_ok=True)
         self._control = await asyncio.start_unix_server(self._serve, str(socket))
@@ -112,6 +115,7 @@ class Twin:
         for daemon in self.daemons.values():
             await daemon.close()
         await self.factory.close()
+        await self.names.close()
         if self._control is not None:
             self._control.close()
         self.lab.events.emit("twin_down")

@@ -67,6 +67,8 @@ class Responder(asyncio.DatagramProtocol):
 
     async def start(self) -> None:
         """Listen, then find names. A machine without multicast on loopback has a twin that is not announced."""
+        if not self.hosts:
+            return
         try:
             listening = _socket()
         except OSError as error:
