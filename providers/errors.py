@@ -33,5 +33,9 @@ class DeadlineError(HomelabError):
     """Something that was waited for did not happen in time."""
 
 
+class UpgradeError(HomelabError):
+    """A node did not come to its new version: it is back on the old one, or the message says what to type."""
+
+
 class FlashError(HomelabError):
     """An image could not be written, or what was written does not boot."""

@@ -6,6 +6,7 @@ import io
 import tarfile
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import yaml
 
@@ -165,6 +166,21 @@ def unwrapped_config(text: str) -> str:
     except yaml.YAMLError:
         return text
     return value if isinstance(value, str) else text
+
+
+def objects(text: str, what: str) -> list[dict[str, Any]]:
+    """The Kubernetes objects in a resource's YAML, which is a list of them.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ProtocolError(f"{what}: not YAML") from error
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise ProtocolError(f"{what}: not a list of objects")
+    return found
 
 
 def only_file(packed: bytes, what: str) -> str:

@@ -54,6 +54,8 @@ CALL_S = 10.0
 # Validation and writing to a slow eMMC happen before the reply.
 APPLY_S = 60.0
 SNAPSHOT_S = 300.0
+# The installer's image is pulled before the reply.
+UPGRADE_S = 600.0
 _CHUNK = 32 << 10
 
 WIPE_LABELS = ("STATE", "EPHEMERAL")
@@ -162,6 +164,19 @@ class Talos:
         names = (str((spec.get("metadata") or {}).get("name", "")) for spec in found)
         return tuple(name for name in names if name != "schematic")
 
+    def meta(self, *, timeout_s: float = CALL_S) -> dict[str, str]:
+        """What stands in the META partition, by tag (`0x06`: the slot to go back to while an upgrade is unproved)."""
+        found = self.listed("runtime", "MetaKeys.runtime.talos.dev", timeout_s=timeout_s)
+        return {tag: str(spec.get("value", "")) for tag, spec in found}
+
+    def manifests(self, *, timeout_s: float = CALL_S) -> list[dict[str, Any]]:
+        """The objects that Talos puts into the cluster, as its present config has them; control planes only."""
+        found: list[str] = []
+        request = pb.ListRequest(namespace="controlplane", type="Manifests.kubernetes.talos.dev")
+        take: Callable[[pb.ListResponse], None] = lambda reply: found.append(reply.resource.spec.yaml_spec)  # noqa: E731
+        self._connection.stream(methods.COSI_LIST, request, take, timeout_s)
+        return [item for text in found for item in answers.objects(text, f"{self.address}: Manifests")]
+
     def mounts(self, *, timeout_s: float = CALL_S) -> tuple[Mount, ...]:
         """The mounted file systems."""
         found = self._one(methods.MOUNTS, pb.Empty(), timeout_s).stats
@@ -244,6 +259,17 @@ class Talos:
     def reboot(self, *, timeout_s: float = CALL_S) -> None:
         """Reboot. Returns when it has begun."""
         self._one(methods.REBOOT, pb.RebootRequest(), timeout_s)
+
+    def upgrade(self, installer: str, *, timeout_s: float = UPGRADE_S) -> None:
+        """Have the node install another version in its other slot and reboot. Returns when it has begun.
+
+        The image is pulled and etcd is looked at before the answer; TalosError says what is wrong with either.
+        """
+        self._one(methods.UPGRADE, pb.UpgradeRequest(image=installer), timeout_s)
+
+    def rollback(self, *, timeout_s: float = CALL_S) -> None:
+        """Boot from the other slot. Returns when it has begun; TalosError when there is nothing in it."""
+        self._one(methods.ROLLBACK, pb.Empty(), timeout_s)
 
     def restart_service(self, name: str, *, timeout_s: float = CALL_S) -> None:
         """Restart one service (`kubelet`, `etcd`); Talos refuses it for most others."""
