@@ -116,8 +116,8 @@ def observe(lab: Lab) -> Status:
         modes = {n: threads.submit(mode, str(node.address), certificate) for n, node in nodes.items()}
         holders = {n: threads.submit(holds, a, lab.vip, certificate) for n, a in lab.control_planes.items()}
         etcd = threads.submit(_etcd, lab)
-        kubernetes = threads.submit(_kubernetes, lab)
-        version, ready = _result(kubernetes, (None, None))
+        api = threads.submit(kubernetes, lab)
+        version, ready = _result(api, (None, None))
         return Status(
             cluster=_cluster(lab, version, _result(etcd, None)),
             nodes=[_row(node, powers, modes, ready) for node in nodes.values()],
@@ -170,8 +170,12 @@ def _etcd(lab: Lab) -> leave.Etcd | None:
     return leave.observe(lab.control_planes, lab.certificate) if lab.certificate else None
 
 
-def _kubernetes(lab: Lab) -> tuple[str, dict[str, NodeView]]:
-    """The API's version and nodes, through the VIP, else through whichever control plane answers."""
+def kubernetes(lab: Lab) -> tuple[str, dict[str, NodeView]]:
+    """The API's version and nodes, through the VIP, else through whichever control plane answers.
+
+    Raises:
+        HomelabError: there is no kubeconfig yet, or nobody answers.
+    """
     if lab.kubeconfig is None:
         raise HomelabError("no kubeconfig yet")
     port = lab.settings.cluster.endpoint.port

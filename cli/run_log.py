@@ -116,6 +116,7 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._verb, self._began = _named(path)
+        self._head = b""
         self._forget()
 
     def read(self) -> Run:
@@ -138,7 +139,7 @@ class Tail:
             return self._run(running=_is_locked(file.fileno()))
 
     def _forget(self) -> None:
-        self._head: bytes = b""
+        self._head = b""
         self._offset: int = 0
         self._end: dict[str, Any] = {}
         self._events: list[Event] = []
