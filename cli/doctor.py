@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from cli import locks, observe, twin
+from cli import backends, locks, observe, twin
 from cli.engine import PASSPHRASE, Engine
 from cli.observe import Lab
 from cli.stacks import Stack
@@ -82,6 +82,7 @@ def _engine(stack: Stack) -> Iterator[Check]:
     host = shutil.which("pulumi-language-python", path=path)
     yield Check("language host", host is not None, host or "not installed", "make up")
     yield _passphrase(engine)
+    yield _state(engine)
     yield _lock(engine)
 
 
@@ -92,9 +93,21 @@ def _passphrase(engine: Engine) -> Check:
     return Check("passphrase", bool(given), given[0] if given else "not given", fix)
 
 
+def _state(engine: Engine) -> Check:
+    backend, where = engine.backend, f"{engine.backend.kind}, {engine.backend.shown}"
+    try:
+        known = backend.folder is not None or engine.exists()  # a bucket or service has to be asked
+    except HomelabError as exc:
+        fix = f"check {backends.VARIABLE} or `backend:` in {backends.PROJECT_FILE}, and its credentials"
+        return Check("state", ok=False, seen=f"{where}: {exc}", fix=fix)
+    return Check("state", ok=True, seen=where if known else f"{where}: no stack {engine.stack.name} yet")
+
+
 def _lock(engine: Engine) -> Check:
-    folder, name = locks.backend_folder(engine.environment), engine.stack.name
-    held = locks.locks(folder, name) if folder else []
+    folder, name = engine.backend.folder, engine.stack.name
+    if folder is None:
+        return Check("state lock", ok=True, seen="not looked at: a run that begins asks the backend")
+    held = locks.locks(folder, name)
     if not held:
         return Check("state lock", ok=True, seen="free")
     gone = not locks.is_pulumi(held[0].pid)

@@ -9,19 +9,31 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from cli import locks, run_log
+from cli import backends, locks, run_log, running
+from cli.backends import Backend
 from cli.stacks import Stack
 from providers.deadline import Deadline
 from providers.errors import HomelabError, RefusedError, UserError
-from tools import paths
 
 QUERY_S = 120.0
 DYING_S = 3.0
 PASSPHRASE = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
-PUT_IT = "put the passphrase of the stack's secrets into .homelab/passphrase (chmod 600)"
+PUT_IT = backends.HINTS["passphrase"]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A step that was cut off.
+
+    Attributes:
+        name: the resource's.
+        doing: "creating", "updating", "deleting", "reading" or "importing".
+    """
+
+    name: str
+    doing: str
 
 
 @dataclass(frozen=True)
@@ -58,14 +70,20 @@ class Engine:
 
     Args:
         stack: which.
-        environment: the engine's whole environment; by default the project's private tools, state and passphrase.
+        environment: the engine's whole environment; by default the project's private tools and passphrase, and the
+            state where its owner wants it.
     """
 
     def __init__(self, stack: Stack, environment: Mapping[str, str] | None = None) -> None:
         self.stack = stack
-        self.environment = dict(environment or paths.environment(stack.name))
+        self.environment = dict(environment or backends.environment(stack))
         if stack.is_twin:
             self.environment.setdefault("HOMELAB_TIME_SCALE", str(stack.time_scale))
+
+    @property
+    def backend(self) -> Backend:
+        """Where the stack's state is kept."""
+        return backends.of(self.environment, self.stack.root)
 
     @property
     def executable(self) -> str:
@@ -86,26 +104,88 @@ class Engine:
             UserError: the stack's secrets need one, and none is given.
         """
         given = any(key in self.environment for key in PASSPHRASE)
-        kept_elsewhere = locks.backend_folder(self.environment) is None
-        other_provider = "secretsprovider:" in self.stack.settings_file.read_text(encoding="utf-8")
-        if not (given or kept_elsewhere or other_provider):
+        settings = self.stack.settings_file.read_text(encoding="utf-8")
+        clouds_own = self.backend.is_cloud and "encryptionsalt:" not in settings
+        if not (given or clouds_own or "secretsprovider:" in settings):
             raise UserError(f"stack {self.stack.name}: no passphrase is given; {PUT_IT}")
 
     def select(self) -> None:
         """Make the stack exist and be the current one; a lock that nobody holds any more is released, with a word."""
         self.release_lock()
-        folder = locks.backend_folder(self.environment)
-        if folder:
+        if folder := self.backend.folder:
             folder.mkdir(parents=True, exist_ok=True)
         self._ask("stack", "select", "--create", self.stack.name)
 
     def release_lock(self) -> None:
-        """See `cli.locks`; an engine that is being killed just now is given the moment that this takes."""
-        folder = locks.backend_folder(self.environment)
-        if folder is None:
-            return
-        for sentence in _released(folder, self.stack.name, Deadline(DYING_S)):
+        """See `cli.locks`; an engine that is being killed just now is given the moment that this takes.
+
+        Raises:
+            RefusedError: another run holds the stack; names it, and says what to type.
+        """
+        for sentence in self._released_within(Deadline(DYING_S)):
             print(sentence, file=sys.stderr)
+
+    def exists(self) -> bool:
+        """Whether the backend has the stack. Nothing is locked or made.
+
+        Raises:
+            HomelabError: the backend does not answer, or refuses; in its own words.
+        """
+        return bool(self._listed())
+
+    def holders(self) -> list[str]:
+        """Who holds the stack, in words, dead or alive."""
+        if self.backend.is_cloud:
+            return ["an update that Pulumi Cloud says is going on"] if self._cloud_is_busy() else []
+        folder = self.backend.folder
+        found = locks.locks(folder, self.stack.name) if folder else self._locks_in_bucket()
+        return [lock.holder for lock in found]
+
+    def unlock(self) -> None:
+        """Take every lock off the stack, whoever holds it. With a run that still goes on, its state may be damaged."""
+        self._ask("cancel", "--yes", self.stack.name)
+
+    def _released_within(self, deadline: Deadline) -> list[str]:
+        while True:
+            try:
+                return self._released()
+            except RefusedError:
+                if deadline.expired:
+                    raise
+                deadline.sleep(0.2)
+
+    def _released(self) -> list[str]:
+        name, folder = self.stack.name, self.backend.folder
+        if folder:
+            return locks.release_stale(folder, name)
+        if self.backend.is_cloud:
+            if self._cloud_is_busy():
+                raise RefusedError(
+                    f"stack {name} is locked by another update, says Pulumi Cloud; {locks.way_out(name)}"
+                )
+            return []
+        found = self._locks_in_bucket()
+        locks.refuse_held(name, locks.held_elsewhere(found, running.last(self.stack)))
+        if found:
+            self.unlock()
+        return [locks.released(lock) for lock in found]
+
+    def _locks_in_bucket(self) -> list[locks.Lock]:
+        """Making the stack is what takes the lock first and changes nothing when the stack is there."""
+        done = self._tried("stack", "init", self.stack.name, "--no-select")
+        if done.returncode == 0 or "already exists" in done.stderr:
+            return []
+        if found := locks.told(done.stderr):
+            return found
+        raise HomelabError(f"pulumi stack init: {_reason(done.stderr or done.stdout)}")
+
+    def _cloud_is_busy(self) -> bool:
+        return any(one.get("updateInProgress") for one in self._listed())
+
+    def _listed(self) -> list[dict[str, Any]]:
+        """The stack as the backend lists it; organizations stand before its name."""
+        listed = json.loads(self._ask("stack", "ls", "--json"))
+        return [one for one in listed if one["name"].split("/")[-1] == self.stack.name]
 
     def run(self, verb: str, *arguments: str) -> int:
         """Run a verb in front of the user's eyes: pulumi's own display, questions and colours. See `cli.run_log`.
@@ -119,7 +199,7 @@ class Engine:
         try:
             with run_log.recorded(self.stack, verb) as record:
                 command = [executable, verb, "--stack", self.stack.name, *record.options, *arguments]
-                record.code = subprocess.call(command, cwd=self.stack.root, env=self.environment | run_log.SWITCH)
+                record.code = running.call(self.stack, verb, command, self.environment | run_log.SWITCH)
                 return record.code
         finally:
             signal.signal(signal.SIGINT, before)
@@ -138,6 +218,19 @@ class Engine:
         key = f"{locks.PROJECT}:{path}"
         self._ask("config", "set", "--secret", "--path", key, "--stack", self.stack.name, given=value)
 
+    def export(self) -> str:
+        """The stack's state as the engine gives it: JSON, secrets encrypted."""
+        return self._ask("stack", "export", "--stack", self.stack.name)
+
+    def replace(self, state: str) -> None:
+        """Put an exported state in place of the present one. The engine refuses another stack's, and a held lock."""
+        self._ask("stack", "import", "--stack", self.stack.name, given=state)
+
+    def pending(self) -> list[Pending]:
+        """What a run was doing when it was cut off, as the state has it."""
+        deployment = json.loads(self.export()).get("deployment") or {}
+        return pending(deployment)
+
     def resources(self) -> list[Resource]:
         """What the stack's state holds."""
         deployment = self._document("stack", "export", "--stack", self.stack.name).get("deployment") or {}
@@ -152,8 +245,8 @@ class Engine:
 
     def remove(self) -> None:
         """Forget the stack, its state and history, whatever it still lists; its settings file stays."""
-        folder = locks.backend_folder(self.environment)
-        if folder and not (folder / ".pulumi" / "stacks" / locks.PROJECT / f"{self.stack.name}.json").exists():
+        folder = self.backend.folder
+        if folder and not any((folder / ".pulumi" / "stacks" / locks.PROJECT).glob(f"{self.stack.name}.json*")):
             return  # asked of the file, as there may be no engine either
         try:
             self._ask("stack", "rm", "--force", "--yes", "--preserve-config", self.stack.name)
@@ -174,9 +267,15 @@ class Engine:
         Raises:
             HomelabError: it failed; in its own words.
         """
+        done = self._tried(*arguments, given=given)
+        if done.returncode != 0:
+            raise HomelabError(f"pulumi {' '.join(arguments[:2])}: {_reason(done.stderr or done.stdout)}")
+        return done.stdout
+
+    def _tried(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
         command = [self.executable, *arguments, "--non-interactive", "--color", "never"]
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 command,
                 cwd=self.stack.root,
                 env=self.environment,
@@ -188,19 +287,12 @@ class Engine:
             )
         except subprocess.TimeoutExpired:
             raise HomelabError(f"pulumi {' '.join(arguments[:2])}: not done within {QUERY_S:.0f} s") from None
-        if done.returncode != 0:
-            raise HomelabError(f"pulumi {' '.join(arguments[:2])}: {_reason(done.stderr or done.stdout)}")
-        return done.stdout
 
 
-def _released(folder: Path, stack: str, deadline: Deadline) -> list[str]:
-    while True:
-        try:
-            return locks.release_stale(folder, stack)
-        except RefusedError:
-            if deadline.expired:
-                raise
-            deadline.sleep(0.2)
+def pending(deployment: Mapping[str, Any]) -> list[Pending]:
+    """The operations that a deployment calls pending."""
+    found = deployment.get("pending_operations") or ()
+    return [Pending(one["resource"]["urn"].rsplit("::", 1)[-1], one["type"]) for one in found]
 
 
 def _value(entry: Mapping[str, Any]) -> Any:
@@ -218,4 +310,4 @@ def _reason(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
     reason = (errors or lines or ["it gave no reason"])[0]
-    return reason + (f"; {PUT_IT}" if "passphrase" in reason else "")
+    return reason + backends.hint(reason)

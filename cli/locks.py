@@ -1,24 +1,34 @@
-"""The file backend's lock outlives a killed run; one whose process is gone on this very host is released (4d.46)."""
+"""The engine's lock outlives a killed run; one whose process is gone on this very host is released (4d.46)."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from cli.running import Run, moment
 from providers.errors import RefusedError
 
 PROJECT = "homelab"
+# "  s3://bucket/.pulumi/locks/...json: created by USER@HOST (pid N) at TIME", a line for each lock.
+_SAID = re.compile(r": created by (?P<user>\S*)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<since>\S+)$", re.MULTILINE)
+CLOCK = timedelta(seconds=2)  # the engine tells whole seconds
 
 
 @dataclass(frozen=True)
 class Lock:
-    """One lock file of the backend, as pulumi writes it ({pid, username, hostname, timestamp})."""
+    """One lock on a stack, as the engine writes it ({pid, username, hostname, timestamp}).
 
-    path: Path
+    Attributes:
+        path: its file; None in a bucket.
+    """
+
+    path: Path | None
     pid: int
     user: str
     host: str
@@ -32,6 +42,11 @@ class Lock:
     def stale(self, alive: Callable[[int], bool], host: str) -> bool:
         """Whether its process is known to be gone: only this host's processes can be."""
         return self.host == host and not alive(self.pid)
+
+    def left_by(self, run: Run | None) -> bool:
+        """Whether a run that was begun in this checkout took it. Two machines may well have one host name."""
+        taken, begun = moment(self.since), moment(run.since) if run else None
+        return bool(run and run.pid == self.pid and taken and begun and taken >= begun - CLOCK)
 
 
 def is_pulumi(pid: int) -> bool:
@@ -52,15 +67,14 @@ def is_pulumi(pid: int) -> bool:
         return True
 
 
-def backend_folder(environment: Mapping[str, str]) -> Path | None:
-    """Where the file backend is; None when the state is kept elsewhere."""
-    url = environment.get("PULUMI_BACKEND_URL", "")
-    return Path(url.removeprefix("file://")).expanduser() if url.startswith("file://") else None
-
-
 def locks(backend: Path, stack: str) -> list[Lock]:
-    """All locks on a stack, oldest first."""
+    """All locks on a stack in a folder, oldest first."""
     return sorted(_read(backend / ".pulumi" / "locks", stack), key=lambda lock: lock.since)
+
+
+def told(words: str) -> list[Lock]:
+    """The locks that the engine names when it refuses to take one itself; they may be in a bucket."""
+    return [Lock(None, int(it["pid"]), it["user"], it["host"], it["since"]) for it in _SAID.finditer(words)]
 
 
 def release_stale(
@@ -70,7 +84,7 @@ def release_stale(
     alive: Callable[[int], bool] = is_pulumi,
     host: str | None = None,
 ) -> list[str]:
-    """Remove the locks that nobody holds any more.
+    """Remove the locks in a folder that nobody holds any more.
 
     Returns:
         A sentence for each that was removed.
@@ -79,15 +93,40 @@ def release_stale(
         RefusedError: somebody holds one, or may hold it; names the holder. Nothing was removed then.
     """
     found, host = locks(backend, stack), host or socket.gethostname()
+    refuse_held(stack, [lock for lock in found if not lock.stale(alive, host)])
     for lock in found:
-        if not lock.stale(alive, host):
-            raise RefusedError(
-                f"stack {stack} is locked by {lock.holder}; wait for it, or if you know that it is gone: rm {lock.path}"
-            )
-    for lock in found:
-        lock.path.unlink(missing_ok=True)
-        lock.path.with_name(f"{lock.path.name}.attrs").unlink(missing_ok=True)
-    return [f"released the lock that an ended run had left: {lock.holder}" for lock in found]
+        if lock.path is not None:
+            lock.path.unlink(missing_ok=True)
+            lock.path.with_name(f"{lock.path.name}.attrs").unlink(missing_ok=True)
+    return [released(lock) for lock in found]
+
+
+def held_elsewhere(
+    found: Sequence[Lock], run: Run | None, alive: Callable[[int], bool] = is_pulumi, host: str | None = None
+) -> list[Lock]:
+    """Those of a bucket's locks that are not known to be left by a dead run of this very checkout."""
+    here = host or socket.gethostname()
+    return [lock for lock in found if not (lock.stale(alive, here) and lock.left_by(run))]
+
+
+def refuse_held(stack: str, held: Sequence[Lock]) -> None:
+    """Stop before a second run begins.
+
+    Raises:
+        RefusedError: somebody holds a lock; names the holder, and says what to type.
+    """
+    if held:
+        raise RefusedError(f"stack {stack} is locked by {held[0].holder}; {way_out(stack)}")
+
+
+def way_out(stack: str) -> str:
+    """What to type about a lock."""
+    return f"wait for it, or if you know that it is gone: homelab state unlock --stack {stack}"
+
+
+def released(lock: Lock) -> str:
+    """The word that a released lock is told with."""
+    return f"released the lock that an ended run had left: {lock.holder}"
 
 
 def _read(folder: Path, stack: str) -> Iterator[Lock]:

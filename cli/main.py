@@ -14,9 +14,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import backup, credentials, leaving, mirror, observe, restore, stacks, twin, words
+from cli import backup, credentials, leaving, mirror, observe, restore, stacks, state, twin, words
 from cli import doctor as doctors
+from cli.archive import State
 from cli.engine import Engine
+from cli.interrupted import interrupted
 from cli.observe import Lab
 from cli.options import Json, StackName, Yes
 from cli.stacks import Stack
@@ -58,7 +60,7 @@ def up(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> None:
     """
     chosen = stacks.find(stack)
     answer = _answer(chosen, yes=yes)
-    engine = _prepared(chosen)
+    engine = _prepared(chosen, "up")
     _run(engine, "up", "--suppress-outputs", WIDE, *answer, *ctx.args)
     for path in credentials.leave(chosen, engine.outputs()):
         words.say(f"wrote {path.relative_to(chosen.root)}")
@@ -75,6 +77,8 @@ def preview(ctx: typer.Context, stack: StackName = "twin") -> None:
     engine = Engine(chosen)
     engine.require_passphrase()
     engine.select()
+    for sentence in interrupted(engine, "preview", engine.export()):
+        words.say(sentence)
     _run(engine, "preview", *ctx.args)
 
 
@@ -86,7 +90,7 @@ def refresh(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> 
     """
     chosen = stacks.find(stack)
     answer = _answer(chosen, yes=yes)
-    _run(_prepared(chosen), "refresh", WIDE, *answer, *ctx.args)
+    _run(_prepared(chosen, "refresh"), "refresh", WIDE, *answer, *ctx.args)
 
 
 @app.command(context_settings=THROUGH)
@@ -98,9 +102,9 @@ def destroy(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> 
     """
     chosen = stacks.find(stack)
     words.confirm(f"End cluster and data of stack {chosen.name} ({words.lab_kind(chosen)})?", yes=yes)
-    engine = _prepared(chosen)
+    engine = _prepared(chosen, "destroy")
     _run(engine, "destroy", "--yes", "--suppress-outputs", WIDE, *ctx.args)
-    if not engine.resources():
+    if not engine.resources() and not engine.pending():  # what was cut off may still run, and opens with these
         credentials.forget(chosen)
 
 
@@ -118,7 +122,7 @@ def destroy_target(
     its objects are deleted, and nothing else is.
     """
     chosen = stacks.find(stack)
-    engine = _prepared(chosen)
+    engine = _prepared(chosen, "destroy-target")
     found = leaving.find(engine.resources(), name)
     lab = observe.open_lab(chosen)
     if found.is_node:
@@ -252,6 +256,7 @@ def down(stack: StackName = "twin", yes: Yes = False) -> None:
     words.confirm(f"End the twin of stack {chosen.name}, with its disks and the stack's state?", yes=yes)
     twin.end(chosen)
     engine.remove()
+    state.forget(chosen)
     credentials.forget(chosen)
     words.say(f"the twin of stack {chosen.name} is gone; `homelab up --stack {chosen.name}` makes a new one")
 
@@ -266,6 +271,7 @@ def bench(ctx: typer.Context) -> None:
 
 
 # Day two: each verb stands in the module of its name.
+app.add_typer(state.app, name="state")
 
 
 def _own_pace(stack: Stack) -> Lab:
@@ -274,15 +280,21 @@ def _own_pace(stack: Stack) -> Lab:
     return observe.open_lab(stack)
 
 
-def _prepared(stack: Stack) -> Engine:
-    """The stack's engine, its twin running if it has one, and nobody else's run in the way."""
+def _prepared(stack: Stack, verb: str) -> Engine:
+    """The stack's engine: nobody else's run in the way, a copy of its state kept, its twin running if it has one."""
     engine = Engine(stack)
     engine.require_passphrase()
-    engine.release_lock()
+    engine.select()
+    exported = engine.export()
+    try:
+        state.keep(stack, State(exported), verb)
+    except UserError as exc:
+        words.say(f"warning: no copy of the state was kept: {exc}")
+    for sentence in interrupted(engine, verb, exported):
+        words.say(sentence)
     if stack.is_twin:
         words.say(f"twin {stack.lab}: starting, unless it runs")
         twin.start(stack)
-    engine.select()
     return engine
 
 
