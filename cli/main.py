@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import backup, credentials, leaving, mirror, observe, restore, stacks, state, twin, words
+from cli import backup, credentials, leaving, mirror, observe, preview_report, restore, stacks, state, twin, words
 from cli import doctor as doctors
 from cli.archive import State
 from cli.engine import Engine
@@ -272,6 +272,7 @@ def bench(ctx: typer.Context) -> None:
 
 # Day two: each verb stands in the module of its name.
 app.add_typer(state.app, name="state")
+app.command("preview-report")(preview_report.command)
 
 
 def _own_pace(stack: Stack) -> Lab:

@@ -21,6 +21,9 @@ _LINE = 24  # a line of a longer secret that gives it away
 _KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _CODED_KEY = re.compile(r"LS0tLS1CRUdJTi[A-Za-z0-9+/=]{16,}")  # the same in base64; certificates begin so too
 _TOKEN = re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})")
+# Names and digests are long as well, and have no capitals, small letters and digits all together.
+_CODED = re.compile(r"[A-Za-z0-9+/_=-]{40,}")
+_MIXED = (re.compile("[A-Z]"), re.compile("[a-z]"), re.compile("[0-9]"))
 _TRACE = "Traceback (most recent call last):"
 
 Clean = Callable[[str], str]
@@ -49,6 +52,11 @@ def cleaned(value: Any, clean: Clean) -> Any:
     if isinstance(value, Mapping):
         return {clean(str(key)): cleaned(item, clean) for key, item in value.items()}
     return [cleaned(item, clean) for item in value] if isinstance(value, list) else value
+
+
+def blinded(text: str) -> str:
+    """A message without what could be a key of whatever kind: nobody knows what an exception quotes."""
+    return _CODED.sub(lambda word: SECRET if all(kind.search(word[0]) for kind in _MIXED) else word[0], text)
 
 
 def texts(value: Any) -> Iterator[str]:

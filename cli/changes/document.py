@@ -20,6 +20,8 @@ SAME = "same"
 DELETES = frozenset({"delete", "delete-replaced", "discard"})
 REPLACES = frozenset({"replace", "create-replacement", "delete-replaced", "read-replacement"})
 _NOT_THE_PLAN = frozenset({"refresh", "read", "read-discard"})  # what was looked at, beside what would be done
+_SEEN = ("on", "drift")  # outputs that a report tells of
+_DEEPEST = 100
 _NOT_OURS = frozenset({"homelab:Node", "homelab:ControlPlane"})  # components that are no part of the platform
 
 
@@ -42,6 +44,17 @@ class Step:
     new: Mapping[str, Any] = field(default_factory=dict)
     seen: Mapping[str, Any] = field(default_factory=dict)
     details: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The step in the engine's own shape, without what nobody asks of it here."""
+        old = {"parent": self.parent, "inputs": self.old, "outputs": {k: self.seen[k] for k in _SEEN if k in self.seen}}
+        made = {
+            "op": self.op,
+            "urn": self.urn,
+            "oldState": old,
+            "newState": {"parent": self.parent, "inputs": self.new},
+        }
+        return {**made, "detailedDiff": dict.fromkeys(self.details)}
 
     @property
     def name(self) -> str:
@@ -100,6 +113,11 @@ class Preview:
         """Why it failed, where it did."""
         return tuple(message.text for message in self.messages if message.severity == "error")
 
+    def as_json(self) -> dict[str, Any]:
+        """The document in the engine's own shape; `parse` reads it back."""
+        told = [{"urn": one.urn, "message": one.text, "severity": one.severity} for one in self.messages]
+        return {"steps": [step.as_json() for step in self.steps], "diagnostics": told}
+
     def said_of(self, urn: str) -> Iterator[str]:
         """What was said of a resource, errors aside."""
         for message in self.messages:
@@ -135,7 +153,7 @@ def parse(text: str) -> Preview:
         raw = json.loads(text)
     except (ValueError, RecursionError):
         raw = None
-    if not isinstance(raw, dict):
+    if not isinstance(raw, dict) or _too_deep(raw):
         raise ProtocolError("this is no document of `pulumi preview --json`")
     return of(raw)
 
@@ -146,34 +164,54 @@ def of(raw: Mapping[str, Any]) -> Preview:
     Raises:
         ProtocolError: a step has no operation or no resource.
     """
-    steps = tuple(_step(step) for step in raw.get("steps") or ())
-    messages = tuple(_message(message) for message in raw.get("diagnostics") or ())
+    steps = tuple(_step(step) for step in _list(raw.get("steps")))
+    messages = tuple(_message(message) for message in _list(raw.get("diagnostics")))
     return Preview(tuple(step for step in steps if step.op not in _NOT_THE_PLAN), messages)
+
+
+def _too_deep(value: Any) -> bool:
+    """Whether a value is nested deeper than any resource's; what follows goes down level by level."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [item for one in level for item in _inside(one)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> list[Any]:
+    found = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [item for item in found if isinstance(item, (dict, list))]
 
 
 def _step(raw: Any) -> Step:
     if not isinstance(raw, Mapping) or not isinstance(raw.get("op"), str) or not isinstance(raw.get("urn"), str):
         raise ProtocolError("pulumi preview --json: a step without an operation or a resource")
-    old, new = _map(raw.get("oldState")), _map(raw.get("newState"))
+    old, new = mapping(raw.get("oldState")), mapping(raw.get("newState"))
     return Step(
         op=raw["op"],
         urn=raw["urn"],
         parent=str(new.get("parent") or old.get("parent") or ""),
-        old=_map(old.get("inputs")),
-        new=_map(new.get("inputs")),
-        seen=_map(old.get("outputs")),
-        details=tuple(sorted(_map(raw.get("detailedDiff")))),
+        old=mapping(old.get("inputs")),
+        new=mapping(new.get("inputs")),
+        seen=mapping(old.get("outputs")),
+        details=tuple(sorted(mapping(raw.get("detailedDiff")))),
     )
 
 
 def _message(raw: Any) -> Message:
-    found = _map(raw)
+    found = mapping(raw)
     text = str(found.get("message") or "").strip()
     return Message(str(found.get("urn") or ""), text, str(found.get("severity") or "info"))
 
 
-def _map(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is a map, else an empty one."""
     return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _types(urn: str) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cli.changes.difference import fields, is_hidden, unpacked
-from cli.changes.document import Preview, Step
+from cli.changes.document import Preview, Step, mapping
 from cli.changes.row import About, Row
 
 CREDENTIALS = ("username", "password", "fingerprint", "board")
@@ -38,7 +39,7 @@ class NodeSteps:
     @property
     def spec(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """What its machine config is made of, before and after."""
-        return self.before("Machine").get("spec") or {}, self.after("Machine").get("spec") or {}
+        return mapping(self.before("Machine").get("spec")), mapping(self.after("Machine").get("spec"))
 
     @property
     def reinstalled(self) -> bool:
@@ -228,4 +229,4 @@ def _host(board: object) -> str:
 
 def _number(value: object) -> int:
     """A count of the wire, where all numbers are floats; 0 where it is not known."""
-    return int(value) if isinstance(value, (int, float)) else 0
+    return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0

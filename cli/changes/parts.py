@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cli.changes.difference import fields, is_hidden, unpacked
-from cli.changes.document import SAME, Step
+from cli.changes.document import SAME, Step, mapping
 from cli.changes.row import About, Row
 
 CLAIMS = ("PersistentVolumeClaim", "PersistentVolume")
@@ -127,9 +127,7 @@ def _chart(bag: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _label(bag: Mapping[str, Any]) -> str:
-    metadata = bag.get("metadata")
-    labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
-    value = labels.get("helm.sh/chart") if isinstance(labels, Mapping) else None
+    value = mapping(mapping(bag.get("metadata")).get("labels")).get("helm.sh/chart")
     return value if isinstance(value, str) else ""
 
 
@@ -167,7 +165,7 @@ def _harm(steps: Sequence[Step]) -> str:
 
 def _named(step: Step) -> str:
     """An object as people call it: its namespace and name."""
-    metadata = step.old.get("metadata") or step.new.get("metadata") or {}
+    metadata = mapping(step.old.get("metadata")) or mapping(step.new.get("metadata"))
     name, space = metadata.get("name"), metadata.get("namespace")
     return "/".join(str(part) for part in (space, name) if part) or step.name
 

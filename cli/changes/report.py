@@ -98,27 +98,17 @@ class Report:
         }
 
 
-def build(stack: str, preview: Preview, acknowledged: Iterable[str] = (), *, failed: bool = False) -> Report:
-    """The report of a preview.
-
-    Args:
-        stack: which.
-        preview: its document.
-        acknowledged: see `Report`.
-        failed: whether the engine said so; a document with errors counts as failed anyway.
-    """
+def build(stack: str, preview: Preview, acknowledged: Iterable[str] = ()) -> Report:
+    """The report of a preview. One whose document has an error has failed; `acknowledged` as in `Report`."""
     rows = tuple(_rows(preview))
     harmful = {row.name for row in rows if row.harm}
-    failure = tuple(map(without_trace, preview.errors)) or (
-        ("pulumi preview failed and did not say why",) if failed else ()
-    )
     changes = [step for step in preview.changes if not step.type.startswith(_OF_THE_ENGINE)]
     diff = [_difference(step, preview.owner(step)[1] in harmful) for step in changes]
     return Report(
         stack=stack,
         rows=rows,
         diff=tuple(sorted(diff, key=lambda one: not one.harmful)),
-        failure=failure,
+        failure=tuple(map(without_trace, preview.errors)),
         warnings=tuple(_warnings(preview)),
         acknowledged=frozenset(acknowledged),
     )

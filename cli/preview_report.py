@@ -1,0 +1,185 @@
+"""What a change of the settings would do to a lab, as one comment for people and one exit code for a CI."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli import github, stacks, words
+from cli.changes import clean, document, known, markdown, report
+from cli.changes.report import Report
+from cli.engine import Engine
+from cli.options import Json, StackName
+from cli.stacks import Stack
+from providers.errors import HomelabError, UserError
+
+PREVIEW_S = 1800.0
+LARGEST_BYTES = 64 << 20  # of a document that was made elsewhere
+_NAME = re.compile(r"[\w.-]{1,100}\Z")
+
+Given = Annotated[Path | None, typer.Option("--from", help="A document that --save wrote; nothing is previewed.")]
+Save = Annotated[Path | None, typer.Option(help="Write the document that the report is made of, without secrets.")]
+Out = Annotated[Path | None, typer.Option(help="Write the report there; else it is printed.")]
+Post = Annotated[bool, typer.Option(help="Have it as the one comment of the pull request that this run is about.")]
+Meant = Annotated[list[str] | None, typer.Option(help="A node or part that may lose what it would lose; repeatable.")]
+
+
+def command(
+    stack: StackName = "twin",
+    acknowledge: Meant = None,
+    out: Out = None,
+    save: Save = None,
+    given: Given = None,
+    post: Post = False,
+    as_json: Json = False,
+) -> None:
+    """Preview the settings and tell it as a table: which node reboots, which is REINSTALLED, which part changes.
+
+    Exit code 0: nothing would be lost, or all of it is acknowledged, by `--acknowledge` or by a label
+    `acknowledge:NAME` of the pull request. Exit code 1: something would be lost unacknowledged, or the preview or the
+    report failed. It changes nothing, and no secret gets into the report.
+    """
+    environ = os.environ
+    raw = _read(given) if given is not None else taken(stacks.find(stack))
+    hub, pull = _pull_request(environ, post=post)
+    labels = pull.acknowledged if pull is not None else frozenset()
+    made = report.build(_named(stack), document.of(raw), {*labels, *(acknowledge or ())})
+    text = markdown.render(made)
+    if save is not None:
+        _write(save, json.dumps(document.of(raw).as_json(), indent=1, ensure_ascii=False) + "\n")
+    _tell(made, text, out, as_json=as_json, summary=environ.get("GITHUB_STEP_SUMMARY"))
+    if hub is not None:
+        _comment(hub, pull, stack, text)
+    if not made.ok:
+        raise typer.Exit(1)
+
+
+def taken(stack: Stack) -> dict[str, Any]:
+    """The document of a preview that is run now, without secrets and without paths of this machine.
+
+    A preview that fails has a document as well: it says why.
+
+    Raises:
+        HomelabError: there is no engine, no passphrase, or somebody else works on the stack.
+    """
+    engine = Engine(stack)
+    engine.require_passphrase()
+    engine.select()
+    raw = previewed(engine)
+    tidy = clean.cleaner(known.of(engine), stack.root)
+    told = [_blinded(message) for message in raw.get("diagnostics") or ()]
+    return dict(clean.cleaned({**raw, "diagnostics": told}, tidy))
+
+
+def previewed(engine: Engine) -> dict[str, Any]:
+    """What `pulumi preview --json` says, with an error among its messages if it fails.
+
+    Raises:
+        HomelabError: it does not end.
+    """
+    asked = [engine.executable, "preview", "--json", "--show-sames", "--stack", engine.stack.name, "--non-interactive"]
+    try:
+        done = subprocess.run(
+            asked,
+            cwd=engine.stack.root,
+            env=engine.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PREVIEW_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise HomelabError(f"pulumi preview: not done within {PREVIEW_S:.0f} s") from None
+    raw = _parsed(done.stdout)
+    told = list(raw.get("diagnostics") or ())
+    if done.returncode != 0 and not any(_is_error(message) for message in told):
+        # Before the engine starts there is no document: a wrong passphrase, no such stack.
+        why = done.stderr.strip() or f"pulumi preview ended with exit code {done.returncode}"
+        told.append({"message": why, "severity": "error"})
+    return {**raw, "diagnostics": told}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_error(message: object) -> bool:
+    return isinstance(message, Mapping) and message.get("severity") == "error"
+
+
+def _blinded(message: Any) -> Any:
+    """A message without what could be a key: the engine prints texts of exceptions as they are."""
+    if not isinstance(message, Mapping):
+        return message
+    return {**message, "message": clean.blinded(clean.without_trace(str(message.get("message") or "")))}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A document that was made elsewhere, perhaps by somebody else: it is data, and may be anything."""
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise UserError(f"{path}: is larger than {LARGEST_BYTES >> 20} MB; this is no preview's document")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"{path}: can't be read: {reason}") from None
+    tidy = clean.cleaner(known.of_environment(os.environ), stacks.ROOT)
+    return dict(clean.cleaned(document.parse(text).as_json(), tidy))
+
+
+def _named(stack: str) -> str:
+    if not _NAME.match(stack):
+        raise UserError(f"--stack {stack!r}: is no name of a stack")
+    return stack
+
+
+def _pull_request(environ: Mapping[str, str], *, post: bool) -> tuple[github.GitHub | None, github.PullRequest | None]:
+    """Where to comment, if that is asked for, and the pull request that the run is about."""
+    pull = github.pull_request(environ)
+    if not post:
+        return None, pull
+    hub = github.GitHub(github.target(environ))
+    run = github.event(environ).get("workflow_run")
+    if isinstance(run, Mapping):
+        return hub, hub.started_by(run)
+    if pull is None:
+        raise UserError("--post: this run is about no pull request; GITHUB_EVENT_PATH or GITHUB_REF would name it")
+    return hub, hub.labelled(pull.number)
+
+
+def _tell(made: Report, text: str, out: Path | None, *, as_json: bool, summary: str | None) -> None:
+    if out is not None:
+        _write(out, text + "\n")
+    if as_json:
+        print(json.dumps(made.as_json(), indent=2))
+    elif out is None:
+        print(text)
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+def _comment(hub: github.GitHub, pull: github.PullRequest | None, stack: str, text: str) -> None:
+    if pull is None:
+        words.say("no open pull request has this commit as its head any more; nothing to comment on")
+        return
+    words.say(f"commented: {hub.upsert(pull.number, markdown.marker(stack), text)}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: can't be written: {error.strerror}") from None
