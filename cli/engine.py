@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ QUERY_S = 120.0
 DYING_S = 3.0
 PASSPHRASE = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
 PUT_IT = backends.HINTS["passphrase"]
+CLOUDS = "an update that Pulumi Cloud says is going on"
 
 
 @dataclass(frozen=True)
@@ -136,10 +138,22 @@ class Engine:
     def holders(self) -> list[str]:
         """Who holds the stack, in words, dead or alive."""
         if self.backend.is_cloud:
-            return ["an update that Pulumi Cloud says is going on"] if self._cloud_is_busy() else []
+            return [CLOUDS] if self._cloud_is_busy() else []
+        return [lock.holder for lock in self._locks()]
+
+    def refuse_running(self) -> None:
+        """Stop when a run that may be alive holds the stack. Nothing is released.
+
+        Raises:
+            RefusedError: one does; names it, and says what to type.
+        """
+        self._refuse(self._locks())
+
+    def _locks(self) -> list[locks.Lock]:
         folder = self.backend.folder
-        found = locks.locks(folder, self.stack.name) if folder else self._locks_in_bucket()
-        return [lock.holder for lock in found]
+        if folder:
+            return locks.locks(folder, self.stack.name)
+        return [] if self.backend.is_cloud else self._locks_in_bucket()
 
     def unlock(self) -> None:
         """Take every lock off the stack, whoever holds it. With a run that still goes on, its state may be damaged."""
@@ -158,17 +172,20 @@ class Engine:
         name, folder = self.stack.name, self.backend.folder
         if folder:
             return locks.release_stale(folder, name)
-        if self.backend.is_cloud:
-            if self._cloud_is_busy():
-                raise RefusedError(
-                    f"stack {name} is locked by another update, says Pulumi Cloud; {locks.way_out(name)}"
-                )
-            return []
-        found = self._locks_in_bucket()
-        locks.refuse_held(name, locks.held_elsewhere(found, running.last(self.stack)))
+        found = [] if self.backend.is_cloud else self._locks_in_bucket()
+        self._refuse(found)
         if found:
             self.unlock()
         return [locks.released(lock) for lock in found]
+
+    def _refuse(self, found: Sequence[locks.Lock]) -> None:
+        name = self.stack.name
+        if self.backend.is_cloud and self._cloud_is_busy():
+            raise RefusedError(f"stack {name} is locked by {CLOUDS}; {locks.way_out(name)}")
+        here, ours = socket.gethostname(), running.last(self.stack)
+        known = self.backend.folder is not None  # in a bucket, a lock of this host's name may be another machine's
+        gone = [lock for lock in found if lock.stale(locks.is_pulumi, here) and (known or lock.left_by(ours))]
+        locks.refuse_held(name, [lock for lock in found if lock not in gone])
 
     def _locks_in_bucket(self) -> list[locks.Lock]:
         """Making the stack is what takes the lock first and changes nothing when the stack is there."""

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -67,6 +67,12 @@ def is_pulumi(pid: int) -> bool:
         return True
 
 
+def backend_folder(environment: Mapping[str, str]) -> Path | None:
+    """Where the file backend is; None when the state is kept elsewhere. `Engine.backend` knows more."""
+    url = environment.get("PULUMI_BACKEND_URL", "").split("?")[0]
+    return Path(url.removeprefix("file://")).expanduser() if url.startswith("file://") else None
+
+
 def locks(backend: Path, stack: str) -> list[Lock]:
     """All locks on a stack in a folder, oldest first."""
     return sorted(_read(backend / ".pulumi" / "locks", stack), key=lambda lock: lock.since)
@@ -99,14 +105,6 @@ def release_stale(
             lock.path.unlink(missing_ok=True)
             lock.path.with_name(f"{lock.path.name}.attrs").unlink(missing_ok=True)
     return [released(lock) for lock in found]
-
-
-def held_elsewhere(
-    found: Sequence[Lock], run: Run | None, alive: Callable[[int], bool] = is_pulumi, host: str | None = None
-) -> list[Lock]:
-    """Those of a bucket's locks that are not known to be left by a dead run of this very checkout."""
-    here = host or socket.gethostname()
-    return [lock for lock in found if not (lock.stale(alive, here) and lock.left_by(run))]
 
 
 def refuse_held(stack: str, held: Sequence[Lock]) -> None:
