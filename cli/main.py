@@ -14,7 +14,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import backup, credentials, leaving, mirror, observe, preview_report, restore, stacks, state, twin, words
+from cli import (
+    backup,
+    credentials,
+    leaving,
+    mirror,
+    observe,
+    preview_report,
+    restore,
+    stacks,
+    state,
+    twin,
+    watch,
+    words,
+)
 from cli import doctor as doctors
 from cli.archive import State
 from cli.engine import Engine
@@ -271,6 +284,7 @@ def bench(ctx: typer.Context) -> None:
 
 
 # Day two: each verb stands in the module of its name.
+app.command("watch")(watch.command)
 app.add_typer(state.app, name="state")
 app.command("preview-report")(preview_report.command)
 

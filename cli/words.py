@@ -54,11 +54,12 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     for heading in headings:
         made.add_column(heading, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+        made.add_row(*(Text(cell, style=style(cell)) for cell in row))
     return made
 
 
-def _style(cell: str) -> str:
+def style(cell: str) -> str:
+    """The colour that underlines what the word says anyway."""
     if cell in GOOD:
         return "green"
     return "red" if cell in BAD else ""
@@ -101,6 +102,24 @@ def diagnosis(checks: Iterable[Check]) -> None:
         out.print(mark + Text(f"{check.what}: {check.seen}"), soft_wrap=True)
         if not check.ok:
             out.print(Text(f"      -> {check.fix}"), soft_wrap=True)
+
+
+def span(seconds: float) -> str:
+    """A time that passed: `8 s`, `3 min 20 s`, `5 h 12 min`, `12 days`."""
+    whole = max(0, round(seconds))
+    for unit, length, smaller, part in (("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if length <= whole < 48 * 3600:
+            rest = whole % length // part
+            return f"{whole // length} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole // 86400} days" if whole >= 48 * 3600 else f"{whole} s"
+
+
+def bytes_of(count: float) -> str:
+    """An amount of data, in decimal units: `1.3 GB`."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count:.0f} bytes"
 
 
 def lab_kind(stack: Stack) -> str:
