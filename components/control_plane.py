@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pulumi
@@ -10,6 +11,8 @@ from components.after import after
 from components.node import Node
 from providers.talos.resources import Cluster, Secrets
 from settings import Settings
+
+ROTATE = "HOMELAB_ROTATE"  # one step of a rotation, from `homelab rotate` to this very run
 
 
 def secrets(lab: Settings, talosconfig: Path) -> Secrets:
@@ -20,6 +23,7 @@ def secrets(lab: Settings, talosconfig: Path) -> Secrets:
         "control_planes": {node.name: str(node.address) for node in nodes if node.is_control_plane},
         "workers": {node.name: str(node.address) for node in nodes if not node.is_control_plane},
         "talosconfig_path": str(talosconfig),
+        "rotate": os.environ.get(ROTATE, ""),
     }
     return Secrets("secrets", props)
 

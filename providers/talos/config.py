@@ -17,7 +17,7 @@ from providers.errors import UserError
 from providers.talos import documents, patches
 from providers.talos.compare import fingerprint, same, summary
 from providers.talos.documents import Document
-from providers.talos.secrets import SecretsBundle, b64, encoded
+from providers.talos.secrets import SecretsBundle, accepted, b64, encoded
 
 __all__ = ["NodeConfig", "fingerprint", "render", "same", "summary"]
 
@@ -171,7 +171,7 @@ def _machine(node: NodeConfig, secrets: SecretsBundle) -> Document:
         "type": node.role,
         "token": secrets.trustd_token,
         # A worker must not hold the CA's key: Talos refuses the config.
-        "ca": encoded(secrets.os) if node.is_control_plane else {"crt": b64(secrets.os.crt)},
+        "ca": encoded(secrets.os) if node.is_control_plane else {"crt": b64(secrets.os.signing)},
         "certSANs": [node.address],
         "kubelet": _kubelet(node),
         "network": _network(node),
@@ -182,6 +182,7 @@ def _machine(node: NodeConfig, secrets: SecretsBundle) -> Document:
     if node.is_control_plane and not node.schedule_on_control_planes:
         labels = {_EXCLUDE_LABEL: "", **labels}
     optional = {
+        "acceptedCAs": accepted(secrets.os),
         "registries": _registries(node),
         "time": {"servers": list(node.time_servers)} if node.time_servers else {},
         "nodeLabels": labels,
@@ -269,7 +270,8 @@ def _member(node: NodeConfig, secrets: SecretsBundle) -> Document:
         "clusterName": node.cluster,
         "network": _cluster_network(node),
         "token": secrets.bootstrap_token,
-        "ca": {"crt": b64(secrets.kubernetes.crt)},
+        "ca": {"crt": b64(secrets.kubernetes.signing)},
+        **({"acceptedCAs": others} if (others := accepted(secrets.kubernetes)) else {}),
         "discovery": {"enabled": True, "registries": {"kubernetes": {"disabled": True}, "service": {}}},
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -74,6 +76,18 @@ def dump(documents: Iterable[Mapping[str, Any]]) -> str:
 def is_main(document: Mapping[str, Any]) -> bool:
     """Whether this is the v1alpha1 document, the one with `machine` and `cluster` and without a kind."""
     return "kind" not in document
+
+
+def decoded(coded: str) -> str:
+    """The PEM of a certificate or key as it stands in a machine config: base64.
+
+    Raises:
+        UserError: it is something else.
+    """
+    try:
+        return base64.b64decode(coded, validate=True).decode("ascii")
+    except (binascii.Error, UnicodeDecodeError, TypeError):
+        raise UserError("machine config: a certificate in it is not base64 of PEM") from None
 
 
 def main(documents: Iterable[Document]) -> Document:

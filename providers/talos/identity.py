@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -105,7 +106,12 @@ def other_cluster(path: Path, bundle: SecretsBundle) -> bool:
         cert = stored_certificate(path)
     except HomelabError:
         return False
-    return cert is not None and cert.ca.strip() != bundle.os.crt.strip()
+    return cert is not None and not _certificates(cert.ca) & _certificates(bundle.os.crt)
+
+
+def _certificates(pem: str) -> set[str]:
+    """The certificates of a text, each on one line: an authority that is being exchanged has two."""
+    return {"".join(found.split()) for found in re.findall(r"-----BEGIN[^-]+-----[^-]+-----END", pem)}
 
 
 def client_certificates(talosconfig: str, kubeconfig: str) -> list[str]:

@@ -11,7 +11,7 @@ from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, ForeignNodeError, HomelabError, UnreachableError
-from providers.talos import leave, plan, unwiped
+from providers.talos import leave, plan, rotate_live, unwiped
 from providers.talos.client import WIPE_LABELS, ApplyMode, Mode, Talos, TalosError, probe
 from providers.talos.config import NodeConfig, render, same
 from providers.talos.pki import ClientCert
@@ -180,8 +180,12 @@ def _change(props: Props, wished: str, cert: ClientCert, report: Reporter) -> No
         report.info("adopted: it runs with this very config")
         return
     with _one_at_a_time(props, report):
-        if not plan.compare(live, wished).reboot:
-            _apply(props, wished, ApplyMode.NO_REBOOT, cert)
+        if rotate_live.only_at_boot(live, wished):
+            _apply(props, wished, ApplyMode.STAGED, cert)
+            report.warn(f"{props['node']}: config staged; etcd's new authority is used from its next boot on")
+        elif not plan.compare(live, wished).reboot:
+            with rotate_live.taking(props, live, wished, cert, report):
+                _apply(props, wished, ApplyMode.NO_REBOOT, cert)
             report.info("config changed without a reboot")
         elif not props["allow_reboot"]:
             _apply(props, wished, ApplyMode.STAGED, cert)

@@ -6,6 +6,7 @@ Protocol source: `talosctl gen secrets` and https://github.com/siderolabs/crypto
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,7 @@ CLIENT_LIFETIME = timedelta(days=365)
 # Boards without a battery clock boot with a time that lags; a certificate from "now" would be refused until then.
 _BACKDATE = timedelta(minutes=5)
 
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?")
 _TALOS_LABEL = "ED25519 PRIVATE KEY"
 _PLAIN_LABEL = "PRIVATE KEY"
 
@@ -42,10 +44,29 @@ def now() -> datetime:
 
 @dataclass(frozen=True)
 class CertAndKey:
-    """A certificate and its private key, both PEM."""
+    """A certificate and its private key, both PEM.
+
+    While an authority is being exchanged, `crt` holds several certificates: the first one is the key's and signs, the
+    others are accepted besides. So whoever trusts `crt` trusts every node, whichever of them it has come to.
+    """
 
     crt: str
     key: str = field(repr=False)
+
+    @property
+    def signing(self) -> str:
+        """The certificate that the key belongs to."""
+        found = _CERTIFICATE.findall(self.crt)
+        return found[0] if len(found) > 1 else self.crt
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The certificates that are accepted besides it."""
+        return tuple(_CERTIFICATE.findall(self.crt)[1:])
+
+    def accepting(self, *others: str) -> CertAndKey:
+        """The same authority, with these certificates and no others accepted besides it."""
+        return CertAndKey("".join(_line(pem) for pem in (self.signing, *others)) if others else self.signing, self.key)
 
 
 @dataclass(frozen=True)
@@ -55,6 +76,13 @@ class ClientCert:
     ca: str
     crt: str
     key: str = field(repr=False)
+
+
+NOTHING = CertAndKey("", "")
+
+
+def _line(pem: str) -> str:
+    return pem if pem.endswith("\n") else pem + "\n"
 
 
 def plain_label(pem: str) -> str:

@@ -16,34 +16,47 @@ from providers.talos.secrets import SecretsBundle, kubeconfig, talosconfig
 from providers.talos.wire import pack, unpack
 
 if TYPE_CHECKING:
-    from providers.talos import bootstrap, identity, machine
+    from providers.talos import bootstrap, identity, machine, rotation
 else:
-    bootstrap, identity, machine = (lazily(f"providers.talos.{name}") for name in ("bootstrap", "identity", "machine"))
+    bootstrap, identity, machine, rotation = (
+        lazily(f"providers.talos.{name}") for name in ("bootstrap", "identity", "machine", "rotation")
+    )
 
 RENEW_BELOW_DAYS = 30
 
 
 class SecretsProvider(Provider):
-    """Makes the cluster's secrets once, or reads them back from a cluster that already runs."""
+    """Makes the cluster's secrets once, or reads them back from a cluster that already runs.
+
+    `rotate` asks for one step of an exchange of keys (`providers.talos.rotation`). It is a wish, not a state: a run
+    without it leaves the keys where the last step left them, and a step that was taken is not taken again.
+    """
 
     inputs = ("cluster",)
-    memos = ("control_planes", "workers", "talosconfig_path")
+    memos = ("control_planes", "workers", "talosconfig_path", "rotate")
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """The secrets change only when a talosconfig of another cluster was put in place to be adopted."""
+        """They change with a step of a rotation, or when another cluster's talosconfig was put in place."""
         if not is_known(news):
             return DiffResult(changes=False)
+        if rotation.is_due(rotation.unpack(olds.get("rotation")), str(news.get("rotate") or "")):
+            Reporter().info(f"keys: step {news['rotate']}")
+            return DiffResult(changes=True)
         return DiffResult(changes=identity.other_cluster(Path(news["talosconfig_path"]), _bundle(olds)))
 
     def create(self, props: Props) -> CreateResult:
         """Read the secrets back where a cluster answers, else make them."""
         bundle = identity.establish(_lab(props), Reporter())
-        return CreateResult(props["cluster"], self.stored(props, bundle=pack(bundle)))
+        return CreateResult(props["cluster"], self.stored(props, bundle=pack(bundle), rotation=""))
 
-    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Take over the cluster that the talosconfig in place belongs to."""
-        bundle = identity.establish(_lab(news), Reporter())
-        return UpdateResult(self.stored(news, bundle=pack(bundle)))
+    def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
+        """Take a step of a rotation, or take over the cluster that the talosconfig in place belongs to."""
+        before, wish = rotation.unpack(olds.get("rotation")), str(news.get("rotate") or "")
+        if rotation.is_due(before, wish):
+            bundle, after = rotation.advance(_bundle(olds), before, wish)
+        else:
+            bundle, after = identity.establish(_lab(news), Reporter()), rotation.NONE
+        return UpdateResult(self.stored(news, bundle=pack(bundle), rotation=rotation.pack(after)))
 
 
 class MachineProvider(Provider):
@@ -138,13 +151,13 @@ def _expiring(olds: Props) -> bool:
 
 
 class Secrets(Resource, module="talos", name="Secrets"):
-    """The secrets bundle of a cluster: `bundle`, a secret."""
+    """The secrets bundle of a cluster: `bundle`, and `rotation` with the keys of one under way; both secret."""
 
     bundle: pulumi.Output[str]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
-        secret = pulumi.ResourceOptions(additional_secret_outputs=["bundle"])
-        outputs = {"bundle": None}
+        secret = pulumi.ResourceOptions(additional_secret_outputs=["bundle", "rotation"])
+        outputs = {"bundle": None, "rotation": None}
         super().__init__(
             SecretsProvider(), name, {**packed(props), **outputs}, pulumi.ResourceOptions.merge(secret, opts)
         )

@@ -54,9 +54,9 @@ class SecretsBundle:
         return cls(
             cluster_id=base64.urlsafe_b64encode(random.token_bytes(32)).decode(),
             cluster_secret=base64.b64encode(random.token_bytes(32)).decode(),
-            bootstrap_token=_token(),
+            bootstrap_token=new_token(),
             secretbox_secret=base64.b64encode(random.token_bytes(32)).decode(),
-            trustd_token=_token(),
+            trustd_token=new_token(),
             etcd=new_authority("etcd", "ecdsa", clock),
             kubernetes=new_authority("kubernetes", "ecdsa", clock),
             aggregator=new_authority("", "ecdsa", clock),
@@ -86,7 +86,7 @@ class SecretsBundle:
         return _Reader(config, "machine config").bundle(_CONFIG_PATHS)
 
     def to_dict(self) -> dict[str, Any]:
-        """The bundle in the layout of `talosctl gen secrets`."""
+        """The bundle in the layout of `talosctl gen secrets`, which has no place for accepted authorities."""
         return {
             "cluster": {"id": self.cluster_id, "secret": self.cluster_secret},
             "secrets": {
@@ -183,11 +183,17 @@ def b64(text: str) -> str:
 
 
 def encoded(pair: CertAndKey) -> dict[str, str]:
-    """A pair as it stands in YAML."""
-    return {"crt": b64(pair.crt), "key": b64(pair.key)}
+    """A pair as it stands in YAML; what is accepted besides has a place of its own there."""
+    return {"crt": b64(pair.signing), "key": b64(pair.key)}
 
 
-def _token() -> str:
+def accepted(pair: CertAndKey) -> list[dict[str, str]]:
+    """The certificates that are accepted besides the signing one, as they stand in a machine config."""
+    return [{"crt": b64(pem)} for pem in pair.accepted]
+
+
+def new_token() -> str:
+    """A token as Talos and Kubernetes want it: `abcdef.0123456789abcdef`."""
     letters = [random.choice(_LETTERS) for _ in range(22)]
     return "".join(letters[:6]) + "." + "".join(letters[6:])
 
@@ -216,6 +222,8 @@ _CONFIG_PATHS = {
     "service_account_key": "cluster.serviceAccount.key",
     "os": "machine.ca",
 }
+# Authorities of a machine config that have a list of accepted ones beside them.
+_ACCEPTED = {"machine.ca": "machine.acceptedCAs", "cluster.ca": "cluster.acceptedCAs"}
 
 
 class _Reader:
@@ -252,15 +260,23 @@ class _Reader:
         return ""
 
     def pem(self, path: str) -> str:
-        value = self.text(path)
+        return self._decoded(self.text(path), path)
+
+    def _decoded(self, value: object, path: str) -> str:
         try:
-            return base64.b64decode(value, validate=True).decode()
+            return base64.b64decode(str(value or ""), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             self._wrong.append(f"{path} is not base64 of PEM")
             return ""
 
     def pair(self, path: str) -> CertAndKey:
-        return CertAndKey(self.pem(f"{path}.crt"), self.pem(f"{path}.key"))
+        found = CertAndKey(self.pem(f"{path}.crt"), self.pem(f"{path}.key"))
+        return found.accepting(*self._accepted(_ACCEPTED[path])) if path in _ACCEPTED else found
+
+    def _accepted(self, path: str) -> list[str]:
+        section, _, key = path.partition(".")
+        listed = (self._data.get(section) or {}).get(key) or []
+        return [self._decoded(entry.get("crt"), path) for entry in listed]
 
     def finish(self) -> None:
         if self._wrong:

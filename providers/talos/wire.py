@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from providers.talos.pki import CertAndKey, ClientCert, new_client
+from providers.talos.pki import NOTHING, CertAndKey, ClientCert, new_client
 from providers.talos.secrets import SecretsBundle
 
 OPERATION_TTL = timedelta(hours=24)
-NOTHING = CertAndKey("", "")
 
 
 def pack(bundle: SecretsBundle) -> str:
