@@ -51,7 +51,7 @@ def test_a_living_holder_is_named_and_nothing_is_removed(tmp_path: Path) -> None
 
 def test_another_hosts_lock_is_never_ours_to_judge(tmp_path: Path) -> None:
     path = lock(tmp_path, 4711, host="laptop")
-    with pytest.raises(RefusedError, match="on laptop .*homelab state unlock --stack twin"):
+    with pytest.raises(RefusedError, match=r"on laptop .*homelab state unlock --stack twin"):
         locks.release_stale(tmp_path, "twin", alive=nobody, host="here")
     assert path.exists()
 
