@@ -18,7 +18,7 @@ PROBE_S = 2.0
 ARP = Path("/proc/net/arp")
 _NO_MAC = "00:00:00:00:00:00"
 _IPV4 = r"(?:\d{1,3}\.){3}\d{1,3}"
-_REACHABLE = re.compile(rf"reachable at:\s+(?:\[talos\]\s+)?({_IPV4})\b")
+_REACHABLE = re.compile(rf"reachable at:[^\n]*\n.{{0,300}}?\b({_IPV4})\b", re.DOTALL)  # IPv6 may be listed first
 _KINDS = ((re.compile(r"RK3588|Turing RK1|rk1\b", re.IGNORECASE), "rk1"), (re.compile(r"CM4|Compute Module 4"), "cm4"))
 
 
