@@ -1,0 +1,96 @@
+"""4d.36, 4d.47: what a cut-off run left is told, and the engine's marks of it are cleared where they mean nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cli import running
+from cli.engine import Engine
+from cli.interrupted import interrupted
+from cli.stacks import Stack
+from tests.cli.pulumi import Pulumi, exported
+
+BEGAN = datetime(2026, 11, 21, 10, 33, 39, tzinfo=UTC)
+CUT = (("node2-machine", "creating"), ("node3-flash", "creating"), ("node1-machine", "updating"))
+
+
+@pytest.fixture
+def pulumi(tmp_path: Path) -> Pulumi:
+    return Pulumi(tmp_path / "bin")
+
+
+@pytest.fixture
+def engine(tmp_path: Path, pulumi: Pulumi) -> Engine:
+    return pulumi.engine(Stack("homelab", tmp_path), f"file://{tmp_path}/state")
+
+
+def test_after_a_run_that_came_to_its_end_there_is_nothing_to_say(engine: Engine, pulumi: Pulumi) -> None:
+    for state in (exported(), exported(nodes=()), json.dumps({"version": 3, "deployment": None})):
+        assert interrupted(engine, "up", state) == []
+    assert pulumi.calls == []
+
+
+def test_which_run_and_what_it_was_doing(engine: Engine) -> None:
+    running.begin(engine.stack, "up", 2**22 + 1, BEGAN)
+    run, doing = (
+        "`up` that began 2026-11-21 10:33 UTC (process 4194305)",
+        "creating node2-machine, node3-flash; updating",
+    )
+    assert interrupted(engine, "preview", exported(pending=CUT)) == [
+        f"{run} was cut off while {doing} node1-machine",
+        "`homelab up --stack homelab` goes on where it was",
+    ]
+
+
+def test_a_run_that_was_cut_off_between_two_steps_is_told_too(engine: Engine) -> None:
+    running.begin(engine.stack, "destroy", 2**22 + 1, BEGAN)
+    first, _ = interrupted(engine, "up", exported())
+    assert first.endswith("(process 4194305) was cut off")
+
+
+def test_what_another_machine_left_has_no_run_here(engine: Engine) -> None:
+    assert interrupted(engine, "up", exported(pending=CUT))[0].startswith("an earlier run was cut off while creating")
+
+
+def test_many_are_counted(engine: Engine) -> None:
+    many = tuple((f"node{i}-flash", "creating") for i in range(9))
+    assert "node5-flash and 3 more" in interrupted(engine, "preview", exported(pending=many))[0]
+
+
+@pytest.mark.parametrize("verb", ["up", "refresh"])
+def test_the_marks_are_cleared_and_nothing_else_is(engine: Engine, pulumi: Pulumi, verb: str) -> None:
+    interrupted(engine, verb, exported(pending=CUT))
+    assert pulumi.calls == ["stack import --stack homelab"]
+    assert pulumi.imported == [json.loads(exported())]
+
+
+@pytest.mark.parametrize("verb", ["preview", "destroy", "destroy-target"])
+def test_other_verbs_leave_the_marks(engine: Engine, pulumi: Pulumi, verb: str) -> None:
+    assert interrupted(engine, verb, exported(pending=CUT))
+    assert pulumi.calls == []
+
+
+def test_destroy_says_what_it_does_not_undo(engine: Engine) -> None:
+    assert (
+        "destroy does not undo it; `homelab up --stack homelab` before"
+        in interrupted(engine, "destroy", exported(pending=CUT))[1]
+    )
+    assert "does not undo" not in interrupted(engine, "destroy", exported(pending=CUT[2:]))[1]
+
+
+def test_marks_that_can_not_be_cleared_are_no_reason_to_stop(engine: Engine, pulumi: Pulumi) -> None:
+    pulumi.says("stack import", stderr="error: the disk is full\n", code=1)
+    assert interrupted(engine, "up", exported(pending=CUT))[-1].endswith("pulumi stack import: the disk is full")
+
+
+def test_a_run_that_goes_on_is_not_cut_off(engine: Engine, tmp_path: Path) -> None:
+    program = tmp_path / "pulumi"
+    program.write_text(f"#!/bin/sh\ncp {running.note(engine.stack)} {tmp_path}/seen\nsleep 0.05\n")
+    program.chmod(0o755)
+    running.begin(engine.stack, "up", os.getpid(), BEGAN)  # not the engine, by its name
+    assert interrupted(engine, "preview", exported())
