@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli import archive, passphrase, state
+from cli import archive, passphrase, stacks, state
 from cli.archive import State
 from cli.engine import Engine
 from cli.stacks import Stack
@@ -253,7 +253,7 @@ def test_ten_copies_by_runs_are_kept_and_all_by_hand(stack: Stack) -> None:
 @pytest.fixture
 def owner(stack: Stack, engine: Engine, pulumi: Pulumi, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Types a verb in a checkout whose engine is the stand-in."""
-    monkeypatch.setattr(state.stacks, "find", lambda name: Stack(name, stack.root))
+    monkeypatch.setattr(stacks, "find", lambda name: Stack(name, stack.root))
     monkeypatch.setattr(state, "Stack", lambda name: Stack(name, stack.root))
     monkeypatch.setattr(state, "Engine", lambda _: engine)
     pulumi.says("stack export", stdout=exported(time=LATER))
