@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
@@ -116,8 +116,8 @@ def observe(lab: Lab) -> Status:
         modes = {n: threads.submit(mode, str(node.address), certificate) for n, node in nodes.items()}
         holders = {n: threads.submit(holds, a, lab.vip, certificate) for n, a in lab.control_planes.items()}
         etcd = threads.submit(_etcd, lab)
-        api = threads.submit(kubernetes, lab)
-        version, ready = _result(api, (None, None))
+        answer = threads.submit(kubernetes, lab)
+        version, ready = _result(answer, (None, None))
         return Status(
             cluster=_cluster(lab, version, _result(etcd, None)),
             nodes=[_row(node, powers, modes, ready) for node in nodes.values()],
@@ -171,7 +171,12 @@ def _etcd(lab: Lab) -> leave.Etcd | None:
 
 
 def kubernetes(lab: Lab) -> tuple[str, dict[str, NodeView]]:
-    """The API's version and nodes, through the VIP, else through whichever control plane answers.
+    """The API's version and nodes. Raises as `api` does."""
+    return api(lab, lambda kube: (kube.version(), {view.name: view for view in kube.nodes()}))
+
+
+def api(lab: Lab, ask: Callable[[Kube], T]) -> T:
+    """What the Kubernetes API answers, through the VIP, else through whichever control plane answers.
 
     Raises:
         HomelabError: there is no kubeconfig yet, or nobody answers.
@@ -183,7 +188,7 @@ def kubernetes(lab: Lab) -> tuple[str, dict[str, NodeView]]:
     for server in (None, *(f"https://{address}:{port}" for address in lab.control_planes.values())):
         try:
             with Kube(lab.kubeconfig, server=server, timeout_s=ANSWER_S) as kube:
-                return kube.version(), {view.name: view for view in kube.nodes()}
+                return ask(kube)
         except HomelabError as exc:
             last = exc
     raise last or HomelabError("no control plane is declared")
