@@ -19,7 +19,8 @@ _PEM = serialization.Encoding.PEM
 _NONE = serialization.NoEncryption()
 
 
-def _authority(organization: str, *, ed: bool = False) -> Pair:
+def authority(organization: str, *, ed: bool = False) -> Pair:
+    """A new authority as Talos makes them: of ten years, Ed25519 or ECDSA."""
     key = ed25519.Ed25519PrivateKey.generate() if ed else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else [])
     now = datetime.now(UTC)
@@ -63,10 +64,10 @@ class Cluster:
     """The secrets of one cluster."""
 
     vip: str
-    os: Pair = field(default_factory=lambda: _authority("talos", ed=True))
-    kubernetes: Pair = field(default_factory=lambda: _authority("kubernetes"))
-    etcd: Pair = field(default_factory=lambda: _authority("etcd"))
-    aggregator: Pair = field(default_factory=lambda: _authority(""))
+    os: Pair = field(default_factory=lambda: authority("talos", ed=True))
+    kubernetes: Pair = field(default_factory=lambda: authority("kubernetes"))
+    etcd: Pair = field(default_factory=lambda: authority("etcd"))
+    aggregator: Pair = field(default_factory=lambda: authority(""))
     account: bytes = field(default_factory=_account_key)
     token: str = field(default_factory=_token)
     machine_token: str = field(default_factory=_token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import ipaddress
 import json
 from pathlib import Path
@@ -33,7 +34,14 @@ class ControlPlane:
         self.ready = False
         self._folder = system.run_folder("kubernetes")
         self._processes: dict[str, Process] = {}
+        self._begun: dict[str, str] = {}  # what each server was started with
+        self._turn = asyncio.Lock()
         self._door = Door(system, self.admin)
+
+    @property
+    def began(self) -> bool:
+        """Whether all servers were started, ready or not."""
+        return "kube-scheduler" in self._begun
 
     async def run(self) -> None:
         """Start the servers in order and apply what Talos applies; ends when the API is ready."""
@@ -56,13 +64,33 @@ class ControlPlane:
             "kube-controller-manager": self._controller_manager_flags(),
             "kube-scheduler": self._scheduler_flags(),
         }
-        for name, flags in wanted.items():
-            if name in self._processes and self._processes[name].argv[1:] != flags:
-                await self._processes.pop(name).stop()
+        changed = {name: flags for name, flags in wanted.items() if self._made_of(flags) != self._begun.get(name)}
+        if any(self._processes[name].argv[1:] == flags for name, flags in changed.items()):
+            # New keys: the answer to the config does not wait for the servers, which stop and start behind it.
+            self.ready = self.ready and "kube-apiserver" not in changed
+            self.system.job(self._restart(changed), "static pods")
+        else:
+            await self._restart(changed)
+
+    async def _restart(self, wanted: dict[str, list[str]]) -> None:
+        async with self._turn:
+            for name, flags in wanted.items():
+                await self._processes[name].stop()
                 await self._serve(name, flags)
-        if self.ready:
             async with self.admin() as api:
+                while not self.ready and not await api.ready():
+                    await asyncio.sleep(_POLL_S)
+                self.ready = True
                 await self._apply(api)
+
+    def _made_of(self, flags: list[str]) -> str:
+        """A digest of a server's flags and of the files of ours that they name: keys, certificates, kubeconfigs."""
+        digest = hashlib.sha256("\0".join(flags).encode())
+        for flag in flags:
+            path = Path(flag.partition("=")[2])
+            if path.parent == self._folder and path.is_file():
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def kill(self) -> None:
         """The node lost its power."""
@@ -79,12 +107,13 @@ class ControlPlane:
 
     def admin(self) -> Api:
         """This node's own API server, as Talos' system:masters client."""
-        ca = self.system.authority("cluster", "ca").crt
-        return Api(f"https://{self.system.address}:{PORT}", client_context(ca, admin_leaf(self.system)))
+        trusted = self.system.config_or_fail.accepted("cluster")
+        return Api(f"https://{self.system.address}:{PORT}", client_context(trusted, admin_leaf(self.system)))
 
     async def _serve(self, name: str, flags: list[str]) -> None:
         process = Process([program(self.system.lab.tools, name), *flags], self.system.logs / f"{name}.log", nice=5)
         self._processes[name] = process
+        self._begun[name] = self._made_of(flags)
         process.start()
 
     async def _apply(self, api: Api) -> None:
@@ -107,7 +136,7 @@ class ControlPlane:
         self._put("kubelet-client", system.leaf("kubelet-client", ca, "apiserver-kubelet-client", ["system:masters"]))
         self._put("front-proxy", system.leaf("front-proxy", front, "front-proxy-client"))
         self._put("etcd-client", system.etcd_leaf)
-        (folder / "ca.crt").write_bytes(ca.crt)
+        (folder / "ca.crt").write_bytes(system.config_or_fail.accepted("cluster"))
         (folder / "aggregator-ca.crt").write_bytes(front.crt)
         (folder / "etcd-ca.crt").write_bytes(system.authority("cluster", "etcd", "ca").crt)
         self._service_account()
@@ -140,16 +169,19 @@ class ControlPlane:
     def _controller_manager_flags(self) -> list[str]:
         system, folder = self.system, self._folder
         kubeconfig = self._kubeconfig("system:kube-controller-manager", "controller-manager")
+        # Talos gives it the signing authority alone: pods don't hear of an accepted one.
+        signing = folder / "signing-ca.crt"
+        signing.write_bytes(system.authority("cluster", "ca").crt)
         grace_s = max(8, system.lab.clock.real_s(50))
         flags = {
             "bind-address": system.address, "kubeconfig": kubeconfig,
             "authentication-kubeconfig": kubeconfig, "authorization-kubeconfig": kubeconfig,
             "allocate-node-cidrs": "true", "cluster-cidr": ",".join(system.config_or_fail.pod_subnets()),
             "service-cluster-ip-range": ",".join(system.config_or_fail.service_subnets()),
-            "cluster-signing-cert-file": str(folder / "ca.crt"),
+            "cluster-signing-cert-file": str(signing),
             "cluster-signing-key-file": str(write_secret(folder / "ca.key", self._ca_key())),
             "controllers": "*,tokencleaner", "leader-elect": "true", "profiling": "false",
-            "root-ca-file": str(folder / "ca.crt"), "service-account-private-key-file": str(folder / "sa.key"),
+            "root-ca-file": str(signing), "service-account-private-key-file": str(folder / "sa.key"),
             "use-service-account-credentials": "true", **self._election(),
             "node-monitor-period": "1s", "node-monitor-grace-period": f"{grace_s:.0f}s",
         }  # fmt: skip
@@ -216,7 +248,8 @@ class ControlPlane:
     def _kubeconfig(self, user: str, name: str) -> str:
         ca = self.system.authority("cluster", "ca")
         leaf = self.system.leaf(name, ca, user)
-        text = kubeconfig(f"https://{self.system.address}:{PORT}", ca.crt, leaf)
+        trusted = self.system.config_or_fail.accepted("cluster")
+        text = kubeconfig(f"https://{self.system.address}:{PORT}", trusted, leaf)
         return str(write_secret(self._folder / f"{name}.kubeconfig", text))
 
     def _put(self, name: str, leaf: Pair) -> None:
@@ -258,4 +291,4 @@ def admin_kubeconfig(system: Os) -> bytes:
     ca = config.authority("cluster", "ca")
     leaf = issue(ca, "admin", ["system:masters"], client=True)
     name = str(config.at("cluster", "clusterName", default="default"))
-    return kubeconfig(config.endpoint, ca.crt, leaf, name)
+    return kubeconfig(config.endpoint, config.accepted("cluster"), leaf, name)

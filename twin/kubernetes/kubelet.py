@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twin.kubernetes.api import Api, ApiError, Object
 from twin.kubernetes.controlplane import PORT, admin_leaf, kubeconfig
 from twin.talos.etcd import allowed
-from twin.talos.pki import Pair, client_context, signing_request, write_secret
+from twin.talos.pki import Pair, client_context, is_issued_by, signing_request, write_secret
 from twin.talos.process import Process, program
 from twin.talos.registry import lan
 from twin.talos.relay import Relay
@@ -143,18 +143,21 @@ class Kubelet:
         return "localhost" if self._prism else self.system.config_or_fail.endpoint_host
 
     def _api(self, leaf: Pair | None, token: str = "") -> Api:
-        ca = self.system.config_or_fail.authority("cluster", "ca").crt
-        return Api(self._server, client_context(ca, leaf), token, self._server_name)
+        trusted = self.system.config_or_fail.accepted("cluster")
+        return Api(self._server, client_context(trusted, leaf), token, self._server_name)
 
     def _stored(self) -> Pair | None:
         crt, key = self._pki / "client.crt", self._pki / "client.key"
         return Pair(crt.read_bytes(), key.read_bytes()) if crt.exists() and key.exists() else None
 
     async def _certificate(self) -> Pair:
-        """The client certificate on EPHEMERAL, else one for which the bootstrap token asks."""
+        """The client certificate on EPHEMERAL, else one for which the bootstrap token asks.
+
+        One of an authority that is accepted no more is thrown away, as Talos does before it starts the kubelet.
+        """
         self._pki.mkdir(mode=0o700, exist_ok=True)
         stored = self._stored()
-        if stored is not None:
+        if stored is not None and is_issued_by(stored.crt, self.system.config_or_fail.accepted("cluster")):
             return stored
         request, key = signing_request(f"system:node:{self.system.hostname}", "system:nodes")
         async with self._api(None, str(self.system.at("cluster", "token"))) as api:
@@ -260,7 +263,7 @@ class Kubelet:
 
     def _start(self, leaf: Pair) -> None:
         folder = self.system.run_folder("kubelet")
-        ca = self.system.config_or_fail.authority("cluster", "ca").crt
+        ca = self.system.config_or_fail.accepted("cluster")
         config = write_secret(
             folder / "kubeconfig", kubeconfig(self._server, ca, leaf, tls_server_name=self._server_name)
         )

@@ -74,6 +74,12 @@ class Config:
         """An authority of the config; its key is empty on workers."""
         return Pair(decode(self.at(*path, "crt")), decode(self.at(*path, "key")))
 
+    def accepted(self, section: str) -> bytes:
+        """Every authority that `machine` or `cluster` trusts, as one PEM text: the signing one first."""
+        others = [decode(entry.get("crt")) for entry in self.at(section, "acceptedCAs", default=[])]
+        every = (self.authority(section, "ca").crt, *others)
+        return b"".join(pem if pem.endswith(b"\n") else pem + b"\n" for pem in every)
+
     def hostname(self, mac: str) -> str:
         """The name the node gives itself; without one, a stable name made from its hardware."""
         for document in self.kind("HostnameConfig"):
@@ -166,7 +172,16 @@ def _authority_errors(config: Config, worker: bool) -> list[str]:
         for name in ("ca", "aggregatorCA"):
             errors += _pem_errors(config, ("cluster", name), key=True)
         errors += _pem_errors(config, ("cluster", "etcd", "ca"), key=True)
-    return errors
+    return errors + [error for section in ("machine", "cluster") for error in _accepted_errors(config, section)]
+
+
+def _accepted_errors(config: Config, section: str) -> list[str]:
+    try:
+        for entry in config.at(section, "acceptedCAs", default=[]):
+            load_certificate(decode(entry.get("crt")))
+    except (BadPem, AttributeError):
+        return [f"failed to parse CA certificate: failed to decode PEM block (.{section}.acceptedCAs)"]
+    return []
 
 
 def _pem_errors(config: Config, path: tuple[str, ...], *, key: bool) -> list[str]:

@@ -287,10 +287,11 @@ async def client_configuration(system: Os, call: Call) -> pb.GenerateClientConfi
     leaf = issue(ca, "", list(call.request.roles) or [ADMIN], client=True, valid=timedelta(seconds=seconds))
     key = talos_key_pem(leaf.key)
     name = str(system.at("cluster", "clusterName", default="default"))
-    encoded = {k: base64.b64encode(v).decode() for k, v in (("ca", ca.crt), ("crt", leaf.crt), ("key", key))}
+    trusted = system.config_or_fail.accepted("machine")
+    encoded = {k: base64.b64encode(v).decode() for k, v in (("ca", trusted), ("crt", leaf.crt), ("key", key))}
     context = {"endpoints": [system.address], "nodes": [], **encoded}
     talosconfig = yaml.safe_dump({"context": name, "contexts": {name: context}}).encode()
-    message = pb.GenerateClientConfiguration(ca=ca.crt, crt=leaf.crt, key=key, talosconfig=talosconfig)
+    message = pb.GenerateClientConfiguration(ca=trusted, crt=leaf.crt, key=key, talosconfig=talosconfig)
     return pb.GenerateClientConfigurationResponse(messages=[message])
 
 

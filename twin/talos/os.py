@@ -18,7 +18,7 @@ from twin.machine import UPGRADE, Machine
 from twin.talos import install, upgrade
 from twin.talos.config import Config, Invalid, Unparsable, check, parse
 from twin.talos.etcd import Etcd
-from twin.talos.pki import Pair, authority, issue
+from twin.talos.pki import Pair, authority, includes, issue
 from twin.talos.registry import lan
 from twin.talos.server import ApiServer
 from twin.talos.vip import Vip
@@ -52,6 +52,16 @@ def _play(machine: Machine, fault: Fault) -> None:
     if part is not None:
         part.kill()
         system.service(fault.name.removesuffix("-down"), "Failed")
+
+
+def _shown(config: Config) -> tuple[object, ...]:
+    """What the Talos API's certificate is made of."""
+    return config.accepted("machine"), config.at("machine", "certSANs"), config.at("machine", "token")
+
+
+def _of_kubelet(config: Config) -> tuple[object, ...]:
+    """What the kubelet is started anew for."""
+    return config.kubelet_image, config.accepted("cluster")
 
 
 class Os:
@@ -177,11 +187,13 @@ class Os:
             self._applied.set_result(text)
 
     async def take(self, config: Config) -> None:
-        """Take over a config that needs no reboot; another image of the kubelet starts it anew."""
+        """Take over a config that needs no reboot; another image or authority of the kubelet starts it anew."""
         before, self.config = self.config, config
-        if self.control_plane is not None and self.control_plane.ready:
+        if before is not None and _shown(before) != _shown(config):
+            self.job(self._renew_api(), "certificates")
+        if self.control_plane is not None and self.control_plane.began:
             await self.control_plane.reconfigure()
-        if self.kubelet is not None and before is not None and before.kubelet_image != config.kubelet_image:
+        if self.kubelet is not None and before is not None and _of_kubelet(before) != _of_kubelet(config):
             self.service("kubelet", "Finished")
             await self.restart_kubelet()
         elif self.kubelet is not None and self.kubelet.ready:
@@ -270,20 +282,30 @@ class Os:
         await asyncio.Event().wait()
 
     async def _serve_api(self) -> None:
-        ca = self.authority("machine", "ca")
         self.service("apid", "Starting")
-        hosts = [*self.hosts(), *(str(san) for san in self.at("machine", "certSANs", default=[]))]
-        signer = ca if self.config_or_fail.control_plane else await self._trustd()
-        await self.api.listen(issue(signer, self.hostname, hosts=hosts, server=True), ca.crt)
+        await self.api.listen(await self._api_leaf(), self.config_or_fail.accepted("machine"))
         self.service("apid", "Running", healthy=True)
         self.emit("api_up")
+
+    async def _renew_api(self) -> None:
+        """Its authorities or names changed: a certificate is made at once."""
+        await self.api.renew(await self._api_leaf(), self.config_or_fail.accepted("machine"))
+        self.emit("api_renewed")
+
+    async def _api_leaf(self) -> Pair:
+        leads = self.config_or_fail.control_plane
+        hosts = [*self.hosts(), *(str(san) for san in self.at("machine", "certSANs", default=[]))]
+        signer = self.authority("machine", "ca") if leads else await self._trustd()
+        return issue(signer, self.hostname, hosts=hosts, server=True)
 
     async def _trustd(self) -> Pair:
         """A worker's certificate comes from a control plane that knows its token (trustd)."""
         while True:
             for peer in lan(self.lab).control_planes(self):
                 if peer.services.get("trustd") and peer.at("machine", "token") == self.at("machine", "token"):
-                    return peer.authority("machine", "ca")
+                    signer = peer.authority("machine", "ca")
+                    if includes(self.config_or_fail.accepted("machine"), signer.crt):
+                        return signer
             await asyncio.sleep(0.2)
 
     async def _services(self) -> None:

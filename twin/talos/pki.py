@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -126,13 +127,28 @@ def signing_request(name: str, organization: str) -> tuple[bytes, bytes]:
     return request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), key_pem(key)
 
 
-def same_authority(left: bytes, right: bytes) -> bool:
-    """Whether two PEM certificates are the same one."""
+def is_issued_by(leaf: bytes, authorities: bytes) -> bool:
+    """Whether a certificate was signed by one of the authorities (PEM, any number)."""
     try:
-        return load_certificate(left).fingerprint(hashes.SHA256()) == load_certificate(right).fingerprint(
-            hashes.SHA256()
-        )
-    except BadPem:
+        found = x509.load_pem_x509_certificates(authorities)
+    except ValueError:
+        return False
+    return any(_signed(load_certificate(leaf), authority) for authority in found)
+
+
+def _signed(leaf: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def includes(authorities: bytes, one: bytes) -> bool:
+    """Whether a certificate is among the authorities (PEM, any number)."""
+    try:
+        return load_certificate(one) in x509.load_pem_x509_certificates(authorities)
+    except ValueError:  # BadPem is one
         return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from grpclib.server import Server, Stream
 from twin.talos import methods
 from twin.talos.etcd_client import EtcdError
 from twin.talos.methods import ADMIN, READER, Call, Method
-from twin.talos.pki import Pair, same_authority, server_context
+from twin.talos.pki import Pair, includes, server_context
 from twin.talos.registry import lan
 
 if TYPE_CHECKING:
@@ -51,6 +52,16 @@ class _Server(Server):
     def __init__(self, api: ApiServer) -> None:
         super().__init__([api])
         self.connections: list[_Connection] = []
+
+    @property
+    def port(self) -> socket.socket:
+        """The listening socket."""
+        found: socket.socket = self._server.sockets[0]  # type: ignore[union-attr]
+        return found
+
+    def stop_listening(self) -> None:
+        """Leave the port to somebody else, and finish what is under way."""
+        self._server.close()  # type: ignore[union-attr]
 
     def _protocol_factory(self) -> H2Protocol:
         plain = super()._protocol_factory()
@@ -91,6 +102,16 @@ class ApiServer:
                 continue
             self._server = server
             return
+
+    async def renew(self, leaf: Pair, client_ca: bytes) -> None:
+        """Show another certificate, let other clients in; who is connected stays, and nobody is turned away."""
+        if self._server is None:
+            return
+        before, server = self._server, _Server(self)
+        server.connections = before.connections
+        await server.start(sock=before.port.dup(), ssl=server_context(leaf, client_ca))
+        before.stop_listening()
+        self._server = server
 
     def cut(self, *, half_open: bool = False) -> None:
         """Close the port and every connection at once; half open, the connections stay and nothing comes any more."""
@@ -204,7 +225,10 @@ class ApiServer:
         metadata.status.message = error.message or ""
 
     def _trusts(self, other: Os) -> bool:
-        return same_authority(self.system.authority("machine", "ca").crt, other.authority("machine", "ca").crt)
+        """Both ways: this node's client certificate and the other's server certificate."""
+        here, there = self.system.config_or_fail, other.config_or_fail
+        ours, theirs = here.authority("machine", "ca").crt, there.authority("machine", "ca").crt
+        return includes(there.accepted("machine"), ours) and includes(here.accepted("machine"), theirs)
 
     def _authorize(self, call: Call) -> None:
         if self.maintenance and self.system.version < (1, 13):
