@@ -99,4 +99,25 @@ class Node(pulumi.ComponentResource):
             "generation": node.generation,
             "allow_reboot": cluster.talos.allow_reboot,
             "control_planes": self._control_planes,
+            **self._versions(),
         }
+
+    def _versions(self) -> dict[str, Any]:
+        """What an upgrade needs besides the config: the image's origin, the order of nodes, whose power may be cut."""
+        node, talos = self.settings, self._lab.cluster.talos
+        recipe = schematic(node, self._lab)
+        own = bool(talos.image or talos.installer)  # nobody knows what an image of the owner's own is made of
+        return {
+            "schematic": "" if own else recipe.id,
+            "recipe": "" if own else recipe.yaml,
+            "factory": talos.factory,
+            "rank": self._rank(),
+            "max_unavailable": talos.max_unavailable,
+            "board": self._lab.boards[node.board].url,
+            "slot": node.slot,
+        }
+
+    def _rank(self) -> int:
+        """Its place in a roll-out: control planes first, each kind in the order of the settings."""
+        nodes = sorted(self._lab.enabled_nodes, key=lambda other: not other.is_control_plane)
+        return 1 + [other.name for other in nodes].index(self.settings.name)

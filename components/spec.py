@@ -14,6 +14,12 @@ def schematic(node: Node, lab: Settings) -> Schematic:
     return Schematic(node.module.overlay, lab.cluster.talos.extensions)
 
 
+def installer_of(node: Node, lab: Settings) -> str:
+    """The image that installs and upgrades the node: the owner's own, or the factory's for its schematic."""
+    talos = lab.cluster.talos
+    return talos.installer or installer(talos.factory, schematic(node, lab).id, talos.version)
+
+
 def installs_network(lab: Settings) -> bool:
     """Whether the pods' network is a part of the platform: neither Talos brings it nor the owner."""
     return lab.cluster.cni not in (Cni.FLANNEL, Cni.NONE)
@@ -38,7 +44,7 @@ def spec(node: Node, lab: Settings) -> dict[str, Any]:
         "time_servers": list(network.time_servers),
         "talos": talos.version,
         "kubernetes": cluster.kubernetes.version,
-        "installer": installer(talos.factory, schematic(node, lab).id, talos.version),
+        "installer": installer_of(node, lab),
         "extensions": list(talos.extensions),
         "longhorn_path": longhorn.data_path if longhorn else None,
         "disk": node.install.disk,

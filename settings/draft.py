@@ -113,7 +113,9 @@ class _Reader:
             cni=self.one(Cni, "cluster", "cni", default=Cni.FLANNEL),
             schedules=self.raw("cluster", "schedule_on_control_planes") is not False,
             extensions=self.many(kinds.Extension, "cluster", "talos", "extensions", default=DEFAULT_EXTENSIONS),
-            single_image=tuple(key for key in ("image", "sha256") if self.raw("cluster", "talos", key) is not None),
+            single_image=tuple(
+                key for key in ("image", "sha256", "installer") if self.raw("cluster", "talos", key) is not None
+            ),
             boards={name: self.one(kinds.BoardAddress, "boards", name, "address") for name in self.names("boards")},
             pinned=tuple(name for name in self.names("boards") if self.raw("boards", name, "fingerprint") is not None),
             nodes=tuple(self.node(name) for name in self.names("nodes")),

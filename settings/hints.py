@@ -35,6 +35,17 @@ def versions(draft: Draft) -> Iterator[Problem]:
             yield Problem(("cluster", key, "version"), f"{version} is a pre-release", "take the last release")
 
 
+def owners_image(draft: Draft) -> Iterator[Problem]:
+    """What a node is flashed with and what it is upgraded with are made of the same."""
+    given = {key for key in ("image", "installer") if key in draft.single_image}
+    if given == {"image"}:
+        message = "is the owner's own, and upgrades would bring the factory's"
+        yield Problem(("cluster", "talos", "image"), message, "write its installer under cluster.talos.installer")
+    if given == {"installer"}:
+        message = "is the owner's own, and a node is flashed with the factory's image"
+        yield Problem(("cluster", "talos", "installer"), message, "write its disk image under cluster.talos.image")
+
+
 def network(draft: Draft) -> Iterator[Problem]:
     """No CNI, no Ready nodes; and `.local` belongs to mDNS (RFC 6762)."""
     if draft.cni is Cni.NONE:
@@ -88,7 +99,17 @@ def metrics(draft: Draft) -> Iterator[Problem]:
         yield Problem(("platform", "monitoring"), message, "turn longhorn on, if they matter")
 
 
-HINTS: tuple[Check, ...] = (versions, network, places, quorum, labels, forwarded, metrics, certificates.dates)
+HINTS: tuple[Check, ...] = (
+    versions,
+    owners_image,
+    network,
+    places,
+    quorum,
+    labels,
+    forwarded,
+    metrics,
+    certificates.dates,
+)
 """Every source of warnings."""
 
 

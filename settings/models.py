@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import PrivateAttr, SecretStr, StrictBool, StrictInt, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from . import kinds, ranges
+from . import kinds, platform_kinds, ranges
 from .part import Part, key
 from .platform import Platform
 from .problems import Problem, SettingsError
@@ -103,7 +103,8 @@ class Talos(Part):
     """The operating system of the nodes."""
 
     version: kinds.Version = key(
-        "Talos version of all nodes. It has no default, so that a newer program never upgrades a cluster by itself.",
+        "Talos version of all nodes; another one is rolled out by `up`, node by node, minor by minor. It has no "
+        "default, so that a newer program never upgrades a cluster by itself.",
         "v1.13.9",
     )
     extensions: tuple[kinds.Extension, ...] = key(
@@ -118,6 +119,18 @@ class Talos(Part):
     image: kinds.ImageSource | None = key(
         "Image file or URL (.raw, .raw.xz, .raw.zst) to flash instead of the factory's.", default=None
     )
+    installer: platform_kinds.Image | None = key(
+        "Installer image of the owner's own, for installing and upgrading, instead of the factory's. It goes with "
+        "version: both are changed together.",
+        default=None,
+        unit="registry/name:tag",
+    )
+    max_unavailable: StrictInt = key(
+        "How many workers may be away at once while versions are rolled out. Control planes always go one at a time.",
+        default=1,
+        ge=1,
+        unit="nodes",
+    )
     allow_reboot: StrictBool = key(
         "Whether a config change may reboot nodes. Otherwise such a change is staged until their next reboot.",
         default=False,
@@ -128,7 +141,9 @@ class Kubernetes(Part):
     """The Kubernetes that Talos runs."""
 
     version: kinds.Version = key(
-        "Kubernetes version; must be one that the Talos version supports. No default, as for Talos.", "v1.36.1"
+        "Kubernetes version; must be one that the Talos version supports, and goes up minor by minor. No default, as "
+        "for Talos.",
+        "v1.36.1",
     )
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 from providers import locks, pace
 from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, ForeignNodeError, HomelabError, UnreachableError
-from providers.talos import leave, plan, rotate_live, unwiped
+from providers.talos import leave, plan, rotate_live, unwiped, versions
 from providers.talos.client import WIPE_LABELS, ApplyMode, Mode, Talos, TalosError, probe
-from providers.talos.config import NodeConfig, render, same
+from providers.talos.config import same
 from providers.talos.pki import ClientCert
+from providers.talos.rollout import Place
 from providers.talos.secrets import SecretsBundle
-from providers.talos.wire import admin, unpack
+from providers.talos.wire import admin
+from providers.talos.wish import bundle_of, rendered
 
 ANSWER_S = 420.0  # from power on to an answering API
 CONFIGURED_S = 600.0  # from an accepted config, through install and reboot, to the node's own certificates
@@ -24,15 +25,32 @@ REJOIN_S = 120.0
 RESET_S = 300.0
 
 
-def settle(props: Props, report: Reporter) -> None:
-    """Have the node run with its config, whatever it was doing before.
+def settle(props: Props, report: Reporter, olds: Props | None = None, cycle: Callable[[], None] = lambda: None) -> str:
+    """Have the node run with its config, whatever it was doing before, and on its versions, if that was announced.
+
+    Args:
+        props: the resource's inputs.
+        report: told what goes on.
+        olds: what state holds of it; versions change only when this tells that the preview has said so.
+        cycle: cuts the node's power and gives it back.
+
+    Returns:
+        How it still differs from what it is to run: it is for the next run to say so before anything reboots.
 
     Raises:
         ForeignNodeError: it belongs to another cluster.
         DeadlineError: it did not answer, or came back without its config.
+        UpgradeError: it did not come to its version.
     """
-    bundle = _bundle(props)
-    cert, wished = admin(bundle.os), _render(props, bundle)
+    if olds is None or not versions.announced(olds, props):
+        return _settle(props, report, None, cycle)
+    with versions.of(props).joined(props["node"]) as place:
+        return _settle(props, report, place, cycle)
+
+
+def _settle(props: Props, report: Reporter, place: Place | None, cycle: Callable[[], None]) -> str:
+    bundle = bundle_of(props)
+    cert = admin(bundle.os)
     mode = _answering(props, cert, report)
     if mode is Mode.FOREIGN:
         raise ForeignNodeError(
@@ -43,37 +61,43 @@ def settle(props: Props, report: Reporter) -> None:
         _reset(props, cert, report)
         mode = Mode.MAINTENANCE
     if mode is Mode.MAINTENANCE:
+        if place is not None:
+            place.needs([])
         unwiped.forget(props["node"], cert)
-        _configure(props, wished, cert, report)
+        _configure(props, rendered(props, bundle), cert, report)
+    elif place is None:
+        _change(props, rendered(props, bundle, _live(props, cert)), cert, report)
     else:
-        _change(props, wished, cert, report)
+        _move(props, bundle, cert, report, place, cycle)
+    return _left_over(props, cert, report)
 
 
-@dataclass(frozen=True)
-class Effect:
-    """What a change does to a running node, in words, and whether it wants a reboot."""
+def _move(
+    props: Props, bundle: SecretsBundle, cert: ClientCert, report: Reporter, place: Place, cycle: Callable[[], None]
+) -> None:
+    """Bring it to its versions in its turn."""
+    job = versions.Job(
+        props=props,
+        cert=cert,
+        report=report,
+        render=lambda live: rendered(props, bundle, live),
+        change=lambda wished: _change(props, wished, cert, report),
+        alone=lambda: _one_at_a_time(props, report),
+        cycle=cycle,
+    )
+    versions.carry_out(job, place)
 
-    words: str
-    reboots: bool = False
 
-
-def effect(olds: Props, news: Props) -> Effect:
-    """What applying the change will do to the running node."""
-    changes = plan.compare(_render(olds, _bundle(olds)), _render(news, _bundle(news)))
-    if not changes.reboot:
-        return Effect(
-            f"changes {', '.join(changes.live)} while it runs" if changes.live else "its config stays as it is"
-        )
-    what = ", ".join(changes.reboot)
-    if news["allow_reboot"]:
-        return Effect(f"reboots for {what}", reboots=True)
-    staged = "staged, and active after its next reboot (cluster.talos.allow_reboot is off)"
-    return Effect(f"needs a reboot for {what}: {staged}", reboots=True)
+def _left_over(props: Props, cert: ClientCert, report: Reporter) -> str:
+    differs = versions.differs(props, cert)
+    if differs:
+        report.warn(f"{props['node']}: {differs}; the next `homelab up` says what that means and does it")
+    return differs
 
 
 def drift(props: Props, report: Reporter) -> str:
-    """How the live config differs from the wished one; "" when it does not, or when the node can't be asked."""
-    bundle = _bundle(props)
+    """How the node's version or config differs from the wished one; "" when it doesn't, or can't be asked."""
+    bundle = bundle_of(props)
     cert = admin(bundle.os)
     mode = probe(props["address"], cert, timeout_s=5)
     if mode is Mode.MAINTENANCE:
@@ -87,12 +111,13 @@ def drift(props: Props, report: Reporter) -> str:
     except HomelabError as error:
         report.warn(f"{props['node']} ({props['address']}): not read: {error}")
         return ""
-    return "" if same(live, _render(props, bundle)) else "its config was changed by hand"
+    wished = rendered(props, bundle, live)
+    return versions.differs(props, cert) or ("" if same(live, wished) else "its config was changed by hand")
 
 
 def give_back(props: Props, report: Reporter) -> None:
     """Reset the node to maintenance mode; one that stays silent is left, with a word."""
-    cert = admin(_bundle(props).os)
+    cert = admin(bundle_of(props).os)
     deadline = Deadline(pace.limit(60))
     mode = probe(props["address"], cert, timeout_s=5)
     while mode in (Mode.SILENT, Mode.REFUSED) and not deadline.expired:
@@ -109,12 +134,9 @@ def give_back(props: Props, report: Reporter) -> None:
         )
 
 
-def _bundle(props: Props) -> SecretsBundle:
-    return unpack(props["secrets"])
-
-
-def _render(props: Props, bundle: SecretsBundle) -> str:
-    return render(NodeConfig.from_dict({**props["spec"], "credentials": props.get("credentials") or {}}), bundle)
+def _live(props: Props, cert: ClientCert) -> str:
+    with Talos.secure(props["address"], cert) as talos:
+        return talos.machine_config(timeout_s=30)
 
 
 def _answering(props: Props, cert: ClientCert, report: Reporter) -> Mode:
@@ -174,8 +196,7 @@ def _has_config(props: Props, cert: ClientCert) -> bool | None:
 
 
 def _change(props: Props, wished: str, cert: ClientCert, report: Reporter) -> None:
-    with Talos.secure(props["address"], cert) as talos:
-        live = talos.machine_config(timeout_s=30)
+    live = _live(props, cert)
     if same(live, wished):
         report.info("adopted: it runs with this very config")
         return

@@ -6,21 +6,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from providers.dynamic import Props, Provider, changed_keys, is_known, lazily, packed
 from providers.engine import Reporter
 from providers.errors import HomelabError
+from providers.talos import skew
 from providers.talos.pki import days_left
 from providers.talos.secrets import SecretsBundle, kubeconfig, talosconfig
 from providers.talos.wire import pack, unpack
+from providers.turingpi import BOARDS
 
 if TYPE_CHECKING:
-    from providers.talos import bootstrap, identity, machine, rotation
+    from providers.talos import bootstrap, effect, identity, machine, rotation
+    from providers.turingpi import cycle
 else:
-    bootstrap, identity, machine, rotation = (
-        lazily(f"providers.talos.{name}") for name in ("bootstrap", "identity", "machine", "rotation")
+    bootstrap, effect, identity, machine, rotation = (
+        lazily(f"providers.talos.{name}") for name in ("bootstrap", "effect", "identity", "machine", "rotation")
     )
+    cycle = lazily("providers.turingpi.cycle")
 
 RENEW_BELOW_DAYS = 30
 
@@ -60,29 +64,47 @@ class SecretsProvider(Provider):
 
 
 class MachineProvider(Provider):
-    """Keeps a node's machine config applied; deleting it resets STATE and EPHEMERAL, and nothing else."""
+    """Keeps a node's machine config applied and its versions as wished.
+
+    Deleting it resets STATE and EPHEMERAL, and nothing else.
+    """
 
     inputs = ("node", "address", "spec", "secrets", "credentials", "generation")
-    memos = ("allow_reboot", "control_planes")
+    memos = (
+        *("allow_reboot", "control_planes", "schematic", "recipe", "factory", "rank", "max_unavailable"),
+        *("board", "slot"),
+    )
+    boards: object = None  # the settings' boards, in the engine's process only: state must not get hold of them
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Keep what the config says of the boards: a node that an upgrade leaves silent gets its power cut."""
+        self.boards = req.config.get(BOARDS)
+
+    def problems(self, olds: Props, news: Props) -> list[tuple[str, str]]:
+        """Refuse, at preview, versions to which no single step leads."""
+        before, after = (_versions(props) for props in (olds, news))
+        steps = skew.step(before, after) if before and after else []
+        return [("spec", f"{news['node']}: {where}: {reason}") for where, reason in steps]
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Say in the preview what a change will do to the running node."""
         changed = changed_keys(olds, news, self.inputs)
         if changed and is_known(news) and olds.get("spec"):
-            effect = machine.effect(olds, news)
-            report = Reporter()
-            (report.warn if effect.reboots else report.info)(f"{news['node']}: {effect.words}")
+            _say(effect.effect(olds, news), news)
+        elif str(olds.get("drift") or "").startswith(skew.RUNS):
+            _say(effect.comes_to(olds), news)
         return DiffResult(changes=bool(changed) or bool(olds.get("drift")))
 
     def create(self, props: Props) -> CreateResult:
         """Apply the config to a node in maintenance mode, or adopt one that already runs with it."""
-        machine.settle(props, Reporter())
-        return CreateResult(f"{props['node']}-machine", self.stored(props, drift=""))
+        drift = machine.settle(props, Reporter())
+        return CreateResult(f"{props['node']}-machine", self.stored(props, drift=drift))
 
-    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Apply the changed config in the mildest mode that works; control planes one at a time."""
-        machine.settle(news, Reporter())
-        return UpdateResult(self.stored(news, drift=""))
+    def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
+        """Apply the changed config in the mildest mode that works, and roll out changed versions, in turn."""
+        report = Reporter()
+        drift = machine.settle(news, report, olds, lambda: cycle.power_cycle(news, self.boards))
+        return UpdateResult(self.stored(news, drift=drift))
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Compare the live config with the wished one; a node that waits in maintenance mode has lost its config."""
@@ -92,6 +114,16 @@ class MachineProvider(Provider):
     def delete(self, _id: str, props: Props) -> None:
         """Reset the node to maintenance mode."""
         machine.give_back(props, Reporter())
+
+
+def _say(found: effect.Effect, news: Props) -> None:
+    report = Reporter()
+    (report.warn if found.reboots else report.info)(found.line(news["node"], news["spec"]["role"]))
+
+
+def _versions(props: Props) -> tuple[str, str] | None:
+    spec = props.get("spec")
+    return (spec["talos"], spec["kubernetes"]) if isinstance(spec, dict) and is_known(spec) else None
 
 
 class ClusterProvider(Provider):

@@ -19,6 +19,7 @@ KUBERNETES_BY_TALOS: dict[Minor, tuple[Minor, Minor]] = {
 """Talos minor -> first and last Kubernetes minor. These are the ones that machine configs are written for: 1.14 moves
 all of Kubernetes to documents of their own."""
 
+RUNS = "runs "  # how the words begin that say what a node runs instead of what it should
 _ETCD_3_6 = (1, 11)  # from here on; its data can't be read by the etcd of an older Talos
 
 
