@@ -32,6 +32,7 @@ PROGRAM = (
     "requirements.txt",
 )
 UP_LIMIT_S = 400.0
+GROUPS = {("state",)}  # verbs of two words
 
 
 def free_prefix() -> str:
@@ -110,7 +111,8 @@ class Sandbox:
 
     def command(self, *arguments: str) -> list[str]:
         """A verb's command line."""
-        return [sys.executable, "-m", "cli.main", *arguments[:1], "--stack", self.stack, *arguments[1:]]
+        verb = 2 if arguments[:1] in GROUPS else 1
+        return [sys.executable, "-m", "cli.main", *arguments[:verb], "--stack", self.stack, *arguments[verb:]]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin a verb in a process group of its own; its output goes to `run.log`."""
