@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -43,7 +44,13 @@ def commands() -> dict[str, set[str]]:
     """Each command's options."""
     group = typer.main.get_command(app)
     found = group.commands  # type: ignore[attr-defined]
-    return {name: {option for p in command.params for option in p.opts} for name, command in found.items()}
+    return {name: options(command) for name, command in found.items()}
+
+
+def options(command: Any) -> set[str]:
+    """Those of a command, or of all commands of a group."""
+    below = [options(one) for one in getattr(command, "commands", {}).values()]
+    return {option for p in command.params for option in p.opts}.union(*below)
 
 
 def verbs() -> list[str]:
