@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import backends
+from cli import backends, doctor
 from cli.engine import Engine
 from cli.stacks import Stack
 from providers.errors import HomelabError, UserError
@@ -149,3 +149,25 @@ def test_a_compressed_state_is_a_state(tmp_path: Path) -> None:
     state.touch()
     pulumi.engine(Stack("homelab", tmp_path), f"file://{tmp_path}/state").remove()
     assert pulumi.calls == ["stack rm --force --yes --preserve-config homelab"]
+
+
+def test_doctor_says_where_the_state_is_and_whether_it_answers(tmp_path: Path) -> None:
+    pulumi, stack = Pulumi(tmp_path / "bin"), Stack("homelab", tmp_path)
+    in_folder = doctor._state(pulumi.engine(stack, f"file://{tmp_path}/kept"))
+    assert (in_folder.ok, in_folder.seen) == (True, f"a folder, file://{tmp_path}/kept")
+    assert pulumi.calls == []
+    pulumi.says("stack ls", stdout='[{"name": "homelab"}]')
+    assert doctor._state(pulumi.engine(stack, S3)).seen == "a bucket, s3://state"
+    pulumi.says("stack ls", stdout="[]")
+    assert doctor._state(pulumi.engine(stack, S3)).seen.endswith("no stack homelab yet")
+    pulumi.says("stack ls", stderr="error: NoSuchBucket: none\n", code=1)
+    wrong = doctor._state(pulumi.engine(stack, S3))
+    assert not wrong.ok
+    assert "make the bucket first" in wrong.seen
+    assert not any("init" in call for call in pulumi.calls)
+
+
+def test_doctor_takes_no_lock_to_look_for_one(tmp_path: Path) -> None:
+    pulumi = Pulumi(tmp_path / "bin")
+    assert doctor._lock(pulumi.engine(Stack("homelab", tmp_path), S3)).ok
+    assert pulumi.calls == []
