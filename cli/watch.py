@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -39,7 +38,7 @@ def command(stack: StackName = "twin", once: Once = False, as_json: Json = False
     watcher = Watcher(observe.open_lab(stacks.find(stack)))
     out = words.console()
     if as_json:
-        print(json.dumps(watcher.state().as_json(), indent=2, default=_moment))
+        print(words.document(watcher.state()))
     elif once or not out.is_terminal:
         out.print(view(watcher.state(), out.width))
     else:
@@ -123,9 +122,3 @@ def live(watcher: Watcher, out: Console) -> None:
             screen.update(view(watcher.latest(), out.width), refresh=True)
             time.sleep(FRAME_S)
     ended.set()
-
-
-def _moment(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds")
-    raise TypeError(f"{type(value).__name__} is not for JSON")

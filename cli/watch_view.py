@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -38,10 +37,6 @@ class Watched:
     scene: Scene | None
     run: Run | None = None
     trouble: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """What `--json` prints; times as ISO 8601, those of a run as Unix seconds."""
-        return asdict(self)
 
 
 def view(state: Watched, width: int) -> RenderableType:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -102,6 +106,17 @@ def diagnosis(checks: Iterable[Check]) -> None:
         out.print(mark + Text(f"{check.what}: {check.seen}"), soft_wrap=True)
         if not check.ok:
             out.print(Text(f"      -> {check.fix}"), soft_wrap=True)
+
+
+def document(value: Any) -> str:
+    """A dataclass as JSON for `--json`; moments as ISO 8601."""
+    return json.dumps(asdict(value), indent=2, default=_moment)
+
+
+def _moment(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    raise TypeError(f"{type(value).__name__} is not for JSON")
 
 
 def span(seconds: float) -> str:
