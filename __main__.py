@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pulumi
 
+import policy
 import settings
 from components import outputs
 from components.control_plane import ControlPlane, secrets
@@ -11,6 +12,7 @@ from components.node import Node
 from components.spec import installs_network
 
 lab = settings.from_pulumi()
+policy.hold(lab)
 talosconfig = Path(".homelab") / pulumi.get_stack() / "talosconfig"
 
 bundle = secrets(lab, talosconfig.resolve()).bundle

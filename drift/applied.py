@@ -5,31 +5,18 @@ The wire is the engine's deployment document (`pulumi stack export --show-secret
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SIGNATURE = "4dabf18193072939515e22adb298388d"  # marks what is no plain value in the engine's documents
-SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105  # this mark's value for a secret
-PACKED = "settings"  # the one property that holds a dynamic resource's inputs (providers/dynamic.py)
+from providers.deployment import inputs, opened, parts
+
 MACHINE = "pulumi-python:dynamic/talos:Machine"
 POWER = "pulumi-python:dynamic/turingpi:Power"
 RELEASE = "kubernetes:helm.sh/v3:Release"
-STACK = "pulumi:pulumi:Stack"
 DEFINITIONS = "pulumi-python:dynamic/kubernetes:Definitions"
 DEFINITION_API = "apiextensions.k8s.io/v1"
 NO_OBJECT = "kubernetes:helm.sh/"
-
-
-class Hidden:
-    """Stands for a secret that could not be opened here."""
-
-    def __repr__(self) -> str:
-        return "[secret]"
-
-
-HIDDEN = Hidden()
 
 
 @dataclass(frozen=True)
@@ -93,57 +80,25 @@ class Applied:
 def read(resources: Iterable[Mapping[str, Any]]) -> Applied:
     """What a deployment's resources say; what a run was about to delete is left out."""
     every = list(resources)
-    parts = _parts(every)
+    inside = parts(every)
     live = [item for item in every if item.get("custom") and not item.get("delete")]
-    definitions = [kind for item in live if item["type"] == DEFINITIONS for kind in _kinds(item, parts[item["urn"]])]
+    definitions = [kind for item in live if item["type"] == DEFINITIONS for kind in _kinds(item, inside[item["urn"]])]
     machines = [_machine(item) for item in live if item["type"] == MACHINE]
     return Applied(
         machines={machine.node: machine for machine in machines},
         slots=dict(_slot(item) for item in live if item["type"] == POWER),
-        objects=(*(_object(item, parts[item["urn"]]) for item in live if _is_object(item)), *definitions),
-        releases=tuple(_release(item, parts[item["urn"]]) for item in live if item["type"] == RELEASE),
+        objects=(*(_object(item, inside[item["urn"]]) for item in live if _is_object(item)), *definitions),
+        releases=tuple(_release(item, inside[item["urn"]]) for item in live if item["type"] == RELEASE),
     )
 
 
-def _parts(resources: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """URN -> the name of the outermost component that it is in. State lists a parent before its children."""
-    parts: dict[str, str] = {}
-    for item in resources:
-        own = str(item["urn"]).rsplit("::", 1)[-1]
-        inside = parts.get(str(item.get("parent", "")), "")
-        parts[item["urn"]] = "" if item["type"] == STACK else inside or own
-    return parts
-
-
-def opened(value: Any) -> Any:
-    """A value without the engine's wrappers of secrets; one that is still encrypted is `HIDDEN`."""
-    if isinstance(value, Mapping):
-        if value.get(SIGNATURE) == SECRET:
-            return opened(json.loads(value["plaintext"])) if "plaintext" in value else HIDDEN
-        return {key: opened(item) for key, item in value.items()}
-    return [opened(item) for item in value] if isinstance(value, list) else value
-
-
-def is_open(value: Any) -> bool:
-    """Whether no secret in it is still encrypted."""
-    if isinstance(value, Mapping):
-        return all(is_open(item) for item in value.values())
-    return all(map(is_open, value)) if isinstance(value, list) else value is not HIDDEN
-
-
-def _inputs(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    inputs = opened(item.get("inputs") or {})
-    packed = inputs.get(PACKED)
-    return {**packed, **inputs} if isinstance(packed, Mapping) else inputs
-
-
 def _machine(item: Mapping[str, Any]) -> Machine:
-    props = _inputs(item)
+    props = inputs(item)
     return Machine(str(props["node"]), props)
 
 
 def _slot(item: Mapping[str, Any]) -> tuple[str, tuple[str, int]]:
-    props = _inputs(item)
+    props = inputs(item)
     return str(props["node"]), (str(props["board"]), int(props["slot"]))
 
 
@@ -159,10 +114,9 @@ def _object(item: Mapping[str, Any], part: str) -> Object:
 
 
 def _release(item: Mapping[str, Any], part: str) -> Release:
-    inputs = opened(item["inputs"])
     status = opened(item.get("outputs") or {}).get("status") or {}
     namespace, _, name = str(item["id"]).rpartition("/")
-    return Release(part, namespace, name, str(inputs.get("version", "")), int(status.get("revision") or 0))
+    return Release(part, namespace, name, str(inputs(item).get("version", "")), int(status.get("revision") or 0))
 
 
 def _kinds(item: Mapping[str, Any], part: str) -> Iterator[Object]:

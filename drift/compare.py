@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from drift.applied import HIDDEN
+from providers.deployment import HIDDEN
 
 # What tells the items of a list of maps from each other, by Kubernetes' own merge keys; the first that fits is taken.
 KEYS: tuple[tuple[str, ...], ...] = (

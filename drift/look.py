@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from cli.observe import ANSWER_S, Lab, endpoint, opened
 from drift import helm, objects
-from drift.applied import Applied, Machine, Object, Release, is_open
+from drift.applied import Applied, Machine, Object, Release
 from drift.helm import Record
 from drift.objects import Answers, Silence
+from providers.deployment import is_open
 from providers.engine import Reporter
 from providers.errors import HomelabError, UnreachableError
 from providers.kubernetes.client import Kube, NodeView

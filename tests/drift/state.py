@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from drift.applied import SECRET, SIGNATURE
+from providers.deployment import SECRET, SIGNATURE
 from providers.talos.secrets import SecretsBundle
 from providers.talos.wire import pack
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from drift.applied import HIDDEN, SECRET, SIGNATURE, is_open, opened, read
+from drift.applied import read
+from providers.deployment import HIDDEN, SECRET, SIGNATURE, is_open, opened
 from tests.drift.state import BUNDLE, resources
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from drift.applied import HIDDEN
 from drift.compare import differences
+from providers.deployment import HIDDEN
 
 RECORDED = sorted((Path(__file__).parent / "recorded").glob("*.json"))
 

@@ -25,6 +25,8 @@ PROGRAM = (
     "Pulumi.yaml",
     "cli",
     "components",
+    "drift",
+    "policy",
     "providers",
     "settings",
     "tools",
