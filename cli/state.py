@@ -233,7 +233,10 @@ def _holds(path: Path, state: State) -> bool:
 
 def _place(stack: Stack, to: Path | None, name: str) -> Path:
     if to is None:
-        folder(stack).mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            folder(stack).mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise UserError(f"{folder(stack)}: can't be made: {error.strerror}") from None
         return folder(stack) / name
     path = to.expanduser().absolute()
     if path.is_dir():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from cli import running
+from cli import archive, main, running, stacks, state
 from cli.engine import Engine
 from cli.interrupted import interrupted
 from cli.stacks import Stack
@@ -30,8 +32,8 @@ def engine(tmp_path: Path, pulumi: Pulumi) -> Engine:
 
 
 def test_after_a_run_that_came_to_its_end_there_is_nothing_to_say(engine: Engine, pulumi: Pulumi) -> None:
-    for state in (exported(), exported(nodes=()), json.dumps({"version": 3, "deployment": None})):
-        assert interrupted(engine, "up", state) == []
+    for text in (exported(), exported(nodes=()), json.dumps({"version": 3, "deployment": None})):
+        assert interrupted(engine, "up", text) == []
     assert pulumi.calls == []
 
 
@@ -94,3 +96,92 @@ def test_a_run_that_goes_on_is_not_cut_off(engine: Engine, tmp_path: Path) -> No
     program.chmod(0o755)
     running.begin(engine.stack, "up", os.getpid(), BEGAN)  # not the engine, by its name
     assert interrupted(engine, "preview", exported())
+
+
+# The verbs.
+
+
+@pytest.fixture
+def owner(engine: Engine, pulumi: Pulumi, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Types a verb for a real lab whose engine is the stand-in."""
+    engine.stack.settings_file.write_text("config: {}\n")
+    monkeypatch.setattr(stacks, "find", lambda name: engine.stack)
+    monkeypatch.setattr(main, "Engine", lambda stack: engine)
+
+    def type_(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(main.app, [*words, "--stack", "homelab"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.output
+
+    return type_
+
+
+def verbs(pulumi: Pulumi) -> list[str]:
+    return [" ".join(call.split()[:2]) for call in pulumi.calls]
+
+
+def test_a_run_keeps_a_copy_of_the_state_with_its_marks_and_then_clears_them(
+    owner: Callable[..., tuple[int, str]], engine: Engine, pulumi: Pulumi
+) -> None:
+    pulumi.says("stack export", stdout=exported(pending=CUT))
+    code, said = owner("refresh", "--yes")
+    assert code == 0
+    assert "was cut off while creating node2-machine, node3-flash; updating node1-machine" in said
+    assert verbs(pulumi) == ["stack select", "stack export", "stack import", "refresh --stack"]
+    (copy,) = state.automatic(engine.stack)
+    assert archive.read(copy).state.text == exported(pending=CUT)
+    assert copy.name.startswith("before-refresh-")
+    assert running.last(engine.stack) is None
+
+
+def test_a_preview_tells_and_changes_nothing(
+    owner: Callable[..., tuple[int, str]], engine: Engine, pulumi: Pulumi
+) -> None:
+    pulumi.says("stack export", stdout=exported(pending=CUT))
+    code, said = owner("preview")
+    assert code == 0
+    assert "was cut off while creating node2-machine" in said
+    assert verbs(pulumi) == ["stack select", "stack export", "preview --stack"]
+    assert state.automatic(engine.stack) == []
+
+
+def test_a_copy_that_can_not_be_kept_is_no_reason_not_to_run(
+    owner: Callable[..., tuple[int, str]], engine: Engine, pulumi: Pulumi
+) -> None:
+    pulumi.says("stack export", stdout=exported())
+    engine.stack.folder.mkdir(parents=True)
+    (engine.stack.folder / "states").touch()
+    code, said = owner("refresh", "--yes")
+    assert code == 0
+    assert "warning: no copy of the state was kept" in said
+
+
+@pytest.mark.parametrize(("cut", "kept"), [(CUT, True), ((), False)])
+def test_destroy_keeps_the_keys_to_what_it_could_not_undo(
+    owner: Callable[..., tuple[int, str]], engine: Engine, pulumi: Pulumi, cut: tuple[tuple[str, str], ...], kept: bool
+) -> None:
+    pulumi.says("stack export", stdout=exported(nodes=(), pending=cut))
+    engine.stack.folder.mkdir(parents=True)
+    (engine.stack.folder / "talosconfig").write_text("x")
+    code, said = owner("destroy", "--yes")
+    assert code == 0
+    assert ("does not undo it" in said) is kept
+    assert (engine.stack.folder / "talosconfig").exists() is kept
+
+
+def test_a_second_run_is_refused_in_one_line(
+    owner: Callable[..., tuple[int, str]], engine: Engine, pulumi: Pulumi, tmp_path: Path
+) -> None:
+    lock = tmp_path / "state" / ".pulumi" / "locks" / "organization" / "homelab" / "homelab" / "x.json"
+    lock.parent.mkdir(parents=True)
+    since = "2026-11-21T10:33:39Z"
+    lock.write_text(json.dumps({"pid": 1, "hostname": "laptop", "username": "ann", "timestamp": since}))
+    for verb in (("up", "--yes"), ("refresh", "--yes"), ("destroy", "--yes"), ("preview",)):
+        code, said = owner(*verb)
+        assert code == 1
+        assert said == (
+            f"error: stack homelab is locked by process 1 of ann on laptop since {since}; wait for it, or if you know "
+            "that it is gone: homelab state unlock --stack homelab\n"
+        )
+    assert pulumi.calls == []
+    assert lock.exists()
