@@ -47,11 +47,11 @@ class _Connection(H2Protocol):
 
 
 class _Server(Server):
-    """grpclib's server, keeping hold of its connections."""
+    """grpclib's server, letting its API keep hold of the connections."""
 
     def __init__(self, api: ApiServer) -> None:
         super().__init__([api])
-        self.connections: list[_Connection] = []
+        self._api = api
 
     @property
     def port(self) -> socket.socket:
@@ -66,7 +66,7 @@ class _Server(Server):
     def _protocol_factory(self) -> H2Protocol:
         plain = super()._protocol_factory()
         connection = _Connection(plain.handler, plain.config, plain.h2_config)
-        self.connections = [c for c in self.connections if not _closing(c)] + [connection]
+        self._api.connections = [c for c in self._api.connections if not _closing(c)] + [connection]
         return connection
 
 
@@ -80,6 +80,7 @@ class ApiServer:
     def __init__(self, system: Os) -> None:
         self.system = system
         self.maintenance = True
+        self.connections: list[_Connection] = []
         self._server: _Server | None = None
 
     @property
@@ -108,7 +109,6 @@ class ApiServer:
         if self._server is None:
             return
         before, server = self._server, _Server(self)
-        server.connections = before.connections
         await server.start(sock=before.port.dup(), ssl=server_context(leaf, client_ca))
         before.stop_listening()
         self._server = server
@@ -118,7 +118,7 @@ class ApiServer:
         if self._server is None:
             return
         self._server.close()
-        for connection in self._server.connections:
+        for connection in self.connections:
             if half_open:
                 connection.fall_silent()
                 _silent(self.system).append(connection)
@@ -129,7 +129,7 @@ class ApiServer:
     def drop_connections(self) -> None:
         """Lose what is under way, answers included."""
         if self._server is not None:
-            for connection in self._server.connections:
+            for connection in self.connections:
                 _abort(connection)
 
     def __mapping__(self) -> dict[str, Handler]:
