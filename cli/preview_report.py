@@ -17,7 +17,6 @@ from cli.changes import clean, document, known, markdown, report
 from cli.changes.report import Report
 from cli.engine import Engine
 from cli.options import Json, StackName
-from cli.stacks import Stack
 from providers.errors import HomelabError, UserError
 
 PREVIEW_S = 1800.0
@@ -27,7 +26,9 @@ _NAME = re.compile(r"[\w.-]{1,100}\Z")
 Given = Annotated[Path | None, typer.Option("--from", help="A document that --save wrote; nothing is previewed.")]
 Save = Annotated[Path | None, typer.Option(help="Write the document that the report is made of, without secrets.")]
 Out = Annotated[Path | None, typer.Option(help="Write the report there; else it is printed.")]
-Post = Annotated[bool, typer.Option(help="Have it as the one comment of the pull request that this run is about.")]
+Post = Annotated[
+    bool, typer.Option("--post", help="Have it as the one comment of the pull request that this run is about.")
+]
 Meant = Annotated[list[str] | None, typer.Option(help="A node or part that may lose what it would lose; repeatable.")]
 
 
@@ -47,7 +48,7 @@ def command(
     report failed. It changes nothing, and no secret gets into the report.
     """
     environ = os.environ
-    raw = _read(given) if given is not None else taken(stacks.find(stack))
+    raw = _read(given) if given is not None else taken(Engine(stacks.find(stack)))
     hub, pull = _pull_request(environ, post=post)
     labels = pull.acknowledged if pull is not None else frozenset()
     made = report.build(_named(stack), document.of(raw), {*labels, *(acknowledge or ())})
@@ -61,7 +62,7 @@ def command(
         raise typer.Exit(1)
 
 
-def taken(stack: Stack) -> dict[str, Any]:
+def taken(engine: Engine) -> dict[str, Any]:
     """The document of a preview that is run now, without secrets and without paths of this machine.
 
     A preview that fails has a document as well: it says why.
@@ -69,11 +70,10 @@ def taken(stack: Stack) -> dict[str, Any]:
     Raises:
         HomelabError: there is no engine, no passphrase, or somebody else works on the stack.
     """
-    engine = Engine(stack)
     engine.require_passphrase()
     engine.select()
     raw = previewed(engine)
-    tidy = clean.cleaner(known.of(engine), stack.root)
+    tidy = clean.cleaner(known.of(engine), engine.stack.root)
     told = [_blinded(message) for message in raw.get("diagnostics") or ()]
     return dict(clean.cleaned({**raw, "diagnostics": told}, tidy))
 

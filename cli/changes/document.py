@@ -134,10 +134,11 @@ class Preview:
         Parents that would not change may be missing in the document. Then the URN's first type says which component
         it is, and all that have charts have names of their own.
         """
-        urn = step.urn
-        while urn:
+        urn, seen = step.urn, set[str]()
+        while urn and urn not in seen:
             if _types(urn)[-1].startswith("homelab:"):
                 return _types(urn)[-1], urn.rsplit("::", 1)[-1]
+            seen.add(urn)
             urn = self._parents.get(urn) or (step.parent if urn == step.urn else "")
         first = _types(step.urn)[0]
         return (first, _part_name(first)) if first.startswith("homelab:") else (step.type, step.name)
