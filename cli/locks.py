@@ -6,7 +6,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -65,12 +65,6 @@ def is_pulumi(pid: int) -> bool:
         return not Path("/proc/self").exists()  # ended just now; or a system without /proc, where it is taken as alive
     except OSError:
         return True
-
-
-def backend_folder(environment: Mapping[str, str]) -> Path | None:
-    """Where the file backend is; None when the state is kept elsewhere. `Engine.backend` knows more."""
-    url = environment.get("PULUMI_BACKEND_URL", "").split("?")[0]
-    return Path(url.removeprefix("file://")).expanduser() if url.startswith("file://") else None
 
 
 def locks(backend: Path, stack: str) -> list[Lock]:
