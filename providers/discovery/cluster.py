@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -56,7 +57,7 @@ class Member:
     extensions: tuple[str, ...]
     config: str = field(repr=False)
 
-    @property
+    @cached_property
     def main(self) -> dict[str, Any]:
         """The v1alpha1 document of its config."""
         return documents.main(documents.load(self.config))
@@ -83,11 +84,24 @@ def access(talosconfig: str, context: str | None = None) -> Access:
 
 
 def read(way: Access) -> list[Member]:
-    """All members, control planes first, then by name.
+    """All members, and nobody missing whom etcd counts on.
 
     Raises:
         UnreachableError: nobody answers, or not all members do: then nobody would know what they run.
         UserError: the certificate is not an administrator's, or etcd has a member that nobody else knows.
+        TalosError: etcd can't be asked.
+    """
+    found = members(way)
+    _complete(found, way.cert)
+    return found
+
+
+def members(way: Access) -> list[Member]:
+    """The members that Talos knows, control planes first, then by name.
+
+    Raises:
+        UnreachableError: nobody answers, or not all members do.
+        UserError: the certificate is not an administrator's.
     """
     first = _answering(way)
     with Talos.secure(first, way.cert) as talos:
@@ -100,9 +114,7 @@ def read(way: Access) -> list[Member]:
     if silent:
         raise UnreachableError(f"not every member can be read: {'; '.join(map(str, silent))}")
     found = {member.name: member for member in outcomes if isinstance(member, Member)}
-    members = sorted(found.values(), key=lambda member: (not member.leads, member.name))
-    _complete(members, way.cert)
-    return members
+    return sorted(found.values(), key=lambda member: (not member.leads, member.name))
 
 
 def _answering(way: Access) -> str:
