@@ -15,8 +15,10 @@ import typer
 from typer.core import TyperGroup
 
 from cli import (
+    adopt,
     backup,
     credentials,
+    init,
     leaving,
     mirror,
     observe,
@@ -284,6 +286,8 @@ def bench(ctx: typer.Context) -> None:
 
 
 # Day two: each verb stands in the module of its name.
+app.command("init")(init.command)
+app.command("adopt")(adopt.command)
 app.command("watch")(watch.command)
 app.add_typer(state.app, name="state")
 app.command("preview-report")(preview_report.command)
