@@ -31,6 +31,7 @@ from drift.objects import Silence
 from providers import locks as held
 from providers.deadline import Deadline
 from providers.errors import HomelabError
+from providers.talos.secrets import read_talosconfig
 
 DRIFT = 3  # 2 is what a mistyped option gives
 NOTED = "drift.json"
@@ -56,7 +57,7 @@ def command(
     chosen = stacks.find(stack)
     os.environ.setdefault("HOMELAB_TIME_SCALE", str(chosen.time_scale))
     Engine(chosen).refuse_running()  # what it is about to do would be taken for drift
-    lab, now = observe.open_lab(chosen), datetime.now(UTC)
+    lab, now = with_keys(observe.open_lab(chosen)), datetime.now(UTC)
     report = examine(lab, now)
     removed = _removed(lab, report, now, yes=yes) if remove else ()
     report = replace(report, findings=tuple(found for found in report.findings if found not in removed))
@@ -69,6 +70,19 @@ def command(
         show(report, words.console())
     if report.findings or report.blind:
         raise typer.Exit(DRIFT if report.findings else 1)
+
+
+def with_keys(lab: Lab) -> Lab:
+    """The lab with the keys of its state, on a machine where no `up` has left any: a nightly runner's."""
+    if lab.certificate is not None and lab.kubeconfig is not None:
+        return lab
+    try:
+        outputs = Engine(lab.stack).outputs()
+    except HomelabError:
+        return lab  # what can't be asked without them is told so
+    kubeconfig, talosconfig = outputs.get("kubeconfig"), outputs.get("talosconfig")
+    certificate = read_talosconfig(talosconfig) if talosconfig else None
+    return replace(lab, kubeconfig=lab.kubeconfig or kubeconfig, certificate=lab.certificate or certificate)
 
 
 def examine(lab: Lab, now: datetime) -> Report:

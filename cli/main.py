@@ -18,11 +18,13 @@ from cli import (
     adopt,
     backup,
     credentials,
+    drift,
     init,
     leaving,
     mirror,
     observe,
     preview_report,
+    report,
     restore,
     stacks,
     state,
@@ -289,8 +291,10 @@ def bench(ctx: typer.Context) -> None:
 app.command("init")(init.command)
 app.command("adopt")(adopt.command)
 app.command("watch")(watch.command)
+app.command("report")(report.command)
 app.add_typer(state.app, name="state")
 app.command("preview-report")(preview_report.command)
+app.command("drift")(drift.command)
 
 
 def _own_pace(stack: Stack) -> Lab:

@@ -23,7 +23,7 @@ TOLD_IN = {"test-full": "test", "lock": "lint"}
 LISTS = "help"
 SECTIONS = ("When", "What to type", "What you see", "What it never does", "When it fails")
 QUOTED = re.compile(r'"([^"]+)"')
-SOURCES = ("cli", "providers", "settings", "tools", "components", "twin", "bench")
+SOURCES = ("cli", "drift", "policy", "providers", "settings", "tools", "components", "twin", "bench")
 
 
 def pages() -> list[Path]:

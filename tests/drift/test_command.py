@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from drift.judge import Declared, judge
 from drift.look import look
 from drift.objects import Silence
 from providers.errors import HomelabError, RefusedError
+from providers.talos.secrets import SecretsBundle, talosconfig
 from tests.cli.lab import lab
 from tests.drift.state import resources
 from tests.drift.test_judge import APPLIED, whole
@@ -36,6 +38,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     monkeypatch.setattr(observe, "open_lab", lambda _: known)
     monkeypatch.setattr(Engine, "deployment", lambda _: resources())
     monkeypatch.setattr(Engine, "refuse_running", lambda _: None)
+    monkeypatch.setattr(Engine, "outputs", lambda _: {})
     monkeypatch.setenv("HOMELAB_TIME_SCALE", "1")
     return known.stack
 
@@ -199,3 +202,25 @@ def test_nothing_is_looked_at_while_a_run_is_under_way(stack: Stack, monkeypatch
     monkeypatch.setattr(drift, "look", lambda *_: pytest.fail("it was looked at"))
     with pytest.raises(RefusedError, match="process 7"):
         run()
+
+
+def test_a_machine_without_keys_takes_those_of_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = SecretsBundle.generate()
+    cert = bundle.issue_client()
+    given = {"kubeconfig": "the state's", "talosconfig": talosconfig("home", cert, ["127.107.2.1"], ["127.107.2.1"])}
+    monkeypatch.setattr(Engine, "outputs", lambda _: given)
+    found = drift.with_keys(lab(tmp_path))
+    assert found.kubeconfig == "the state's"
+    assert found.certificate is not None
+    assert found.certificate.crt.strip() == cert.crt.strip()
+    here = dataclasses.replace(lab(tmp_path), kubeconfig="this machine's")
+    assert drift.with_keys(here).kubeconfig == "this machine's"
+
+
+def test_a_machine_without_keys_and_state_goes_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(_: Engine) -> Any:
+        raise HomelabError("no passphrase")
+
+    monkeypatch.setattr(Engine, "outputs", nothing)
+    known = lab(tmp_path)
+    assert drift.with_keys(known) is known
