@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
-from cli import locks, running
+from cli import locks, run_log, running
 from cli.engine import Engine, Pending, pending
 from cli.running import Run
 from providers.errors import HomelabError
@@ -39,8 +40,21 @@ def interrupted(engine: Engine, verb: str, state: str) -> list[str]:
 
 
 def _cut_off(engine: Engine) -> Run | None:
-    run = running.last(engine.stack)
+    run = running.last(engine.stack) or _without_an_end(engine)
     return None if run is None or (run.pid and locks.is_pulumi(run.pid)) else run
+
+
+def _without_an_end(engine: Engine) -> Run | None:
+    """The newest run that changed something, by its events: when the note of it is lost with the machine's power."""
+    for path in run_log.paths(engine.stack):
+        try:
+            found = run_log.Tail(path).read()
+        except (OSError, ValueError):
+            continue
+        if found.verb not in running.LOOKS:
+            began = datetime.fromtimestamp(found.began, UTC).isoformat()
+            return Run(found.verb, 0, began) if found.outcome == "cut off" else None
+    return None
 
 
 def _words(stack: str, verb: str, run: Run | None, cut: Sequence[Pending]) -> Iterator[str]:

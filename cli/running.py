@@ -33,7 +33,7 @@ class Run:
         """For people: which run it is."""
         began = moment(self.since)
         when = f" that began {began.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if began else ""
-        return f"`{self.verb}`{when} (process {self.pid or 'unknown'})"
+        return f"`{self.verb}`{when}{f' (process {self.pid})' if self.pid else ''}"
 
 
 def moment(text: str) -> datetime | None:

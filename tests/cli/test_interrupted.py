@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli import archive, main, running, stacks, state
+from cli import archive, main, run_log, running, stacks, state
 from cli.engine import Engine
 from cli.interrupted import interrupted
 from cli.stacks import Stack
 from tests.cli.pulumi import Pulumi, exported
 
 BEGAN = datetime(2026, 11, 21, 10, 33, 39, tzinfo=UTC)
+CUT_SHORT = '{"at": 1, "kind": "begin", "urn": "urn:pulumi:s::p::a:b:C::x", "op": "create"}\n'
+WHOLE = CUT_SHORT + '{"run": {"ended": 2, "code": 0}}\n'
 CUT = (("node2-machine", "creating"), ("node3-flash", "creating"), ("node1-machine", "updating"))
 
 
@@ -53,6 +55,26 @@ def test_a_run_that_was_cut_off_between_two_steps_is_told_too(engine: Engine) ->
     running.begin(engine.stack, "destroy", 2**22 + 1, BEGAN)
     first, _ = interrupted(engine, "up", exported())
     assert first.endswith("(process 4194305) was cut off")
+
+
+@pytest.mark.parametrize(
+    ("runs", "told"),
+    [
+        ({"20261121T103339Z-up": CUT_SHORT}, True),
+        ({"20261121T103339Z-up": CUT_SHORT, "20261121T120000Z-preview": WHOLE}, True),
+        ({"20261121T103339Z-up": CUT_SHORT, "20261121T120000Z-up": WHOLE}, False),
+        ({"20261121T103339Z-up": WHOLE, "20261121T120000Z-preview": CUT_SHORT}, False),
+    ],
+)
+def test_a_record_without_an_end_tells_of_it_when_the_note_is_lost(
+    engine: Engine, runs: dict[str, str], told: bool
+) -> None:
+    folder = run_log.folder(engine.stack)
+    folder.mkdir(parents=True)
+    for name, text in runs.items():
+        (folder / f"{name}.jsonl").write_text(text)
+    said = interrupted(engine, "up", exported())
+    assert said[:1] == (["`up` that began 2026-11-21 10:33 UTC was cut off"] if told else [])
 
 
 def test_what_another_machine_left_has_no_run_here(engine: Engine) -> None:
