@@ -15,6 +15,7 @@ from cli.words import bytes_of, span
 
 TEMPLATES = Path(__file__).with_name("templates")
 SHOWN_RUNS = 10
+PAST = {op: f"{op.rstrip('e')}ed" for op in ("create", "update", "delete", "replace", "refresh")}
 
 
 def page(report: Report) -> str:
@@ -33,7 +34,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"span": span, "bytes": bytes_of, "moment": moment, "iso": _iso, "short": short, "unix": _unix}
+    made.filters |= {
+        "span": span,
+        "bytes": bytes_of,
+        "moment": moment,
+        "iso": _iso,
+        "short": short,
+        "unix": _unix,
+        "done": done,
+    }
     made.globals |= {"stage": stage, "ready": ready, "state_of": state_of}
     return made
 
@@ -43,6 +52,11 @@ def state_of(node: SeenNode) -> str:
     if node.talos == "disabled":
         return "off"
     return {True: "ready", False: "not ready", None: "unknown"}[node.ready]
+
+
+def done(op: str, planned: bool) -> str:
+    """What was done to a resource, or would be: `created`, `to create`; the engine's other words stay."""
+    return f"to {op}" if planned else PAST.get(op, op)
 
 
 def moment(when: datetime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cli.run_events import Step
 from cli.run_log import Run
@@ -14,7 +14,11 @@ THINNEST = 0.6  # percent of the width, so that a second of an hour is still see
 
 @dataclass(frozen=True)
 class Bar:
-    """A stretch of time. `left` and `width` are percent of the run; `began` and `took` are seconds."""
+    """A stretch of time. `left` and `width` are percent of the run; `began` and `took` are seconds.
+
+    Attributes:
+        parts: the steps of a node or part, each a bar of its own.
+    """
 
     name: str
     what: str
@@ -23,6 +27,7 @@ class Bar:
     took: int
     left: float
     width: float
+    parts: tuple[Bar, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,13 @@ def timeline(run: Run, now: int) -> Timeline:
     end = _end(run, now)
     start = min([run.began, *(step.began for step in run.steps)])
     ruler = _Ruler(start, max(1, end - start), end)
-    longest = sorted(run.steps, key=lambda step: (step.began - ruler.until(step), step.began))[:MOST]
-    shown = sorted(longest, key=lambda step: step.began)
+    longest = set(sorted(run.steps, key=lambda step: step.began - ruler.until(step))[:MOST])
+    shown = [step for step in run.steps if step in longest]
     return Timeline(
         took=end - start,
         owners=_owners(run.steps, ruler),
         kinds=_kinds(run.steps, ruler),
-        steps=tuple(ruler.bar(step.name, step.op, _state(step), step.began, ruler.until(step)) for step in shown),
+        steps=tuple(ruler.step(step) for step in shown),
         left_out=len(run.steps) - len(shown),
     )
 
@@ -72,7 +77,12 @@ class _Ruler:
     def bar(self, name: str, what: str, state: str, began: int, ended: int) -> Bar:
         left = round((began - self.start) * 100 / self.length, 2)
         width = max(THINNEST, round((ended - began) * 100 / self.length, 2))
-        return Bar(name, what, state, began - self.start, ended - began, min(left, 100 - THINNEST), min(width, 100))
+        left = min(left, 100 - THINNEST)
+        return Bar(name, what, state, began - self.start, ended - began, left, min(width, round(100 - left, 2)))
+
+    def step(self, step: Step) -> Bar:
+        """One step."""
+        return self.bar(step.name, step.op, _state(step), step.began, self.until(step))
 
 
 def _end(run: Run, now: int) -> int:
@@ -96,7 +106,8 @@ def _owner(name: str, steps: Sequence[Step], ruler: _Ruler) -> Bar:
     states = {_state(step) for step in steps}
     state = next(word for word in ("failed", "not ended", "done") if word in states)
     count = f"{len(steps)} step{'s' if len(steps) > 1 else ''}"
-    return ruler.bar(name, count, state, min(s.began for s in steps), max(ruler.until(s) for s in steps))
+    whole = ruler.bar(name, count, state, min(s.began for s in steps), max(ruler.until(s) for s in steps))
+    return replace(whole, parts=tuple(ruler.step(step) for step in steps))
 
 
 def _kinds(steps: Sequence[Step], ruler: _Ruler) -> tuple[tuple[str, int], ...]:
