@@ -60,7 +60,7 @@ def test_a_run_that_goes_on_is_drawn_up_to_now() -> None:
 
 
 def test_the_longest_steps_are_drawn_and_the_others_counted() -> None:
-    steps = [step(f"s{i}", "Service", i, i + 1) for i in range(MOST)] + [step("long", "Longhorn", 50, 90)]
+    steps = [step(f"s{i}", "Service", i, i + 1) for i in range(MOST)] + [step("long", "Longhorn", 60, 90)]
     found = timeline(run(*steps), 0)
     assert len(found.steps) == MOST
     assert found.left_out == 1
