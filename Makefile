@@ -21,7 +21,7 @@ $(error where to? make mirror FOLDER=/srv/charts)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview destroy destroy-target refresh status doctor backup restore mirror down bench test test-full lint lock tools-up tools-test
+.PHONY: help up preview destroy destroy-target refresh status watch report doctor backup restore mirror down bench test test-full lint lock tools-up tools-test
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ refresh: tools-up ## read the lab back into the recorded state
 
 status: tools-up ## what every board, node and server is doing
 	@$(BIN)/homelab status $(LAB) $(ARGS)
+
+watch: tools-up ## the same live, until Ctrl-C
+	@$(BIN)/homelab watch $(LAB) $(ARGS)
+
+report: tools-up ## one HTML page of the lab: FILE=... says where to
+	@$(BIN)/homelab report $(FILE) $(LAB) $(ARGS)
 
 doctor: tools-up ## look for what is missing or wrong on this machine
 	@$(BIN)/homelab doctor $(LAB) $(ARGS)
