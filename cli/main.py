@@ -26,6 +26,7 @@ from cli import (
     preview_report,
     report,
     restore,
+    rotate,
     stacks,
     state,
     twin,
@@ -288,6 +289,7 @@ def bench(ctx: typer.Context) -> None:
 
 
 # Day two: each verb stands in the module of its name.
+app.command("rotate")(rotate.command)
 app.command("init")(init.command)
 app.command("adopt")(adopt.command)
 app.command("watch")(watch.command)

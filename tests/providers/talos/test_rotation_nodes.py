@@ -1,4 +1,4 @@
-"""The Talos API's authority exchanged on simulated nodes, by the program's own client: proven, interrupted, in order."""
+"""The Talos API's authority exchanged on simulated nodes, by the program's client: proven, cut off, in order."""
 
 from __future__ import annotations
 
@@ -152,16 +152,11 @@ def test_every_step_is_proven_and_the_old_client_ends_up_outside(lab: Lab) -> No
         lab.step(number)
         lab.give_all()
         said.append(lab.prove())
+    where = "the Talos API of 3 nodes"
     assert said == [
-        [
-            "the present client: let in by the Talos API of 3 nodes",
-            "the new client: let in by the Talos API of 3 nodes",
-        ],
-        ["the new client: let in by the Talos API of 3 nodes", "the old client: let in by the Talos API of 3 nodes"],
-        [
-            "the new client: let in by the Talos API of 3 nodes",
-            "the old client: turned away by the Talos API of 3 nodes",
-        ],
+        [f"the present client: let in by {where}", f"the new client: let in by {where}"],
+        [f"the new client: let in by {where}", f"the old client: let in by {where}"],
+        [f"the new client: let in by {where}", f"the old client: turned away by {where}"],
     ]
 
 
