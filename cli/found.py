@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,7 +48,7 @@ class Found:
     """The boards by the names that the settings will give them, and the passwords that they took."""
 
     boards: Mapping[str, Board]
-    passwords: Mapping[str, str]
+    passwords: Mapping[str, str] = field(repr=False)
 
 
 def find(stack: Stack, where: Where, asked: Asked) -> Found:

@@ -134,7 +134,7 @@ def _mode(address: str, cert: ClientCert) -> Mode | None:
 
 
 def _reachable(addresses: Iterable[str]) -> str:
-    """The first IPv4 address; Talos lists a node's own before the VIP."""
+    """The first IPv4 address; it may be the VIP of the node that holds it, and leads to that node as well."""
     return next((address for address in map(str, addresses) if _is_ipv4(address)), "")
 
 
@@ -159,7 +159,7 @@ def _member(address: str, cert: ClientCert) -> Member:
         version = talos.version(timeout_s=READ_S)
         return Member(
             name=talos.hostname(timeout_s=READ_S),
-            address=address,
+            address=network.partition("/")[0] or address,
             network=network,
             mac=mac,
             talos=version.tag,

@@ -85,18 +85,24 @@ def mac_of(address: str, state: Mode | None = None) -> str:
 
 
 def card(talos: Talos, address: str) -> tuple[str, str]:
-    """The MAC address of the network card that has an address, and that address with its prefix length; "" if none.
+    """The MAC address of the network card with an address, and that address with its prefix length; "" if none.
+
+    A VIP (a /32, here for a while) stands for the node's own address on that card.
 
     Raises:
         HomelabError: the node does not answer.
     """
-    placed = (spec for _, spec in talos.listed("network", "AddressStatuses.net.talos.dev"))
-    place = next((spec for spec in placed if str(spec.get("address")).partition("/")[0] == address), {})
-    for name, link in talos.listed("network", "LinkStatuses.net.talos.dev"):
-        if name == place.get("linkName"):
-            mac = link.get("permanentAddr") or link.get("hardwareAddr") or ""
-            return str(mac).lower(), str(place["address"])
-    return "", ""
+    placed = [
+        (str(spec.get("address")), spec.get("linkName"))
+        for _, spec in talos.listed("network", "AddressStatuses.net.talos.dev")
+    ]
+    link = next((link for cidr, link in placed if cidr.partition("/")[0] == address), None)
+    mine = [cidr for cidr, other in placed if other == link and ":" not in cidr and not cidr.endswith("/32")]
+    own = next((cidr for cidr in mine if cidr.partition("/")[0] == address), next(iter(mine), ""))
+    for name, spec in talos.listed("network", "LinkStatuses.net.talos.dev"):
+        if name == link:
+            return str(spec.get("permanentAddr") or spec.get("hardwareAddr") or "").lower(), own
+    return "", own
 
 
 def neighbour(address: str, table: Path = ARP) -> str:

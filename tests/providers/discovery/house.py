@@ -98,13 +98,17 @@ class House:
 
     def stage(self, module: str) -> str:
         """The stage of a module's system; "" while none answers."""
-        system = lan(self.lab).at(str(self.lab.machines[module].spec.address))
-        return system.stage if system is not None and system.api.listening else ""
+
+        def look() -> str:
+            system = lan(self.lab).at(str(self.lab.machines[module].spec.address))
+            return system.stage if system is not None and system.api.listening else ""
+
+        return self.do(look)
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 20) -> None:
         """Wait for something to become true."""
         end = time.monotonic() + timeout_s
-        while not self.do(condition):
+        while not condition():
             if time.monotonic() > end:
                 raise AssertionError("waited in vain")
             time.sleep(0.02)

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from providers.discovery import boards, mdns, modules
 from providers.discovery.boards import Board
 from providers.errors import AuthError, UserError
-from providers.talos.client import Mode
+from providers.talos.client import Mode, Talos
 from providers.turingpi.client import Endpoint
 from tests.providers.discovery.house import PASSWORD, PORT, House, house
 from tests.providers.turingpi.lab import forget_sessions
@@ -131,6 +131,21 @@ def test_the_last_printed_address_counts() -> None:
     assert modules.printed_address(console) == "10.0.0.8"
     assert modules.printed_address("reachable at:\n[talos] \tfd00::7\n[talos] \t10.0.0.9\n") == "10.0.0.9"
     assert modules.printed_address("reachable at: nothing 10.0.0.8") == ""
+
+
+class Cards:
+    """What Talos tells of a node that holds a VIP."""
+
+    def listed(self, namespace: str, kind: str) -> list[tuple[str, dict[str, str]]]:
+        if kind.startswith("LinkStatuses"):
+            return [("lo", {"hardwareAddr": ""}), ("end0", {"permanentAddr": "02:AA:00:00:00:01"})]
+        places = {"127.0.0.1/8": "lo", "10.0.0.9/32": "end0", "fd00::1/64": "end0", "10.0.0.11/24": "end0"}
+        return [(cidr, {"address": cidr, "linkName": link}) for cidr, link in places.items()]
+
+
+@pytest.mark.parametrize("asked", ["10.0.0.9", "10.0.0.11"])
+def test_a_vip_stands_for_the_nodes_own_address(asked: str) -> None:
+    assert modules.card(cast("Talos", Cards()), asked) == ("02:aa:00:00:00:01", "10.0.0.11/24")
 
 
 def test_the_arp_table_is_a_hint(tmp_path: Path) -> None:
