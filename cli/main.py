@@ -30,6 +30,7 @@ from cli import (
     stacks,
     state,
     twin,
+    twin_of,
     watch,
     words,
 )
@@ -296,6 +297,7 @@ app.command("watch")(watch.command)
 app.command("report")(report.command)
 app.add_typer(state.app, name="state")
 app.command("preview-report")(preview_report.command)
+app.command("twin-of")(twin_of.command)
 app.command("drift")(drift.command)
 
 

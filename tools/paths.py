@@ -112,7 +112,7 @@ def _local_backend(root: Path) -> str:
 def _with_passphrase(env: dict[str, str], stack: str, root: Path) -> dict[str, str]:
     """The passphrase of the stack's secrets: a twin's is known, a real lab's is the owner's own word or file."""
     kept = root / ".homelab" / "passphrase"
-    if stack in TWIN_STACKS:
+    if stack in TWIN_STACKS or (root / "twin" / "labs" / f"{stack}.yaml").is_file():
         env.pop("PULUMI_CONFIG_PASSPHRASE_FILE", None)
         env["PULUMI_CONFIG_PASSPHRASE"] = TWIN_PASSPHRASE
     elif "PULUMI_CONFIG_PASSPHRASE" not in env and "PULUMI_CONFIG_PASSPHRASE_FILE" not in env and kept.is_file():
