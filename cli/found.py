@@ -17,7 +17,7 @@ from cli.asking import Asked
 from cli.stacks import Stack
 from providers.discovery import boards as look
 from providers.discovery import mdns
-from providers.discovery.boards import Board
+from providers.discovery.boards import Board, Slot
 from providers.errors import UserError
 from providers.turingpi.client import Endpoint
 
@@ -156,17 +156,15 @@ def as_json(boards: Mapping[str, Board]) -> dict[str, Any]:
 
 def show(boards: Mapping[str, Board]) -> None:
     """What was found, for people."""
-    rows = [
-        (
-            f"{name} ({board.address})",
-            str(slot.number),
-            {True: "on", False: "off", None: "unknown"}[slot.powered],
-            slot.evidence.kind or "-",
-            slot.evidence.address or "-",
-            slot.evidence.mac or "-",
-            slot.evidence.state.value if slot.evidence.state else "-",
-        )
-        for name, board in boards.items()
-        for slot in board.slots.values()
-    ]
-    words.console(stderr=True).print(words.table(("board", "slot", "power", "module", "address", "mac", "talos"), rows))
+    for name, board in boards.items():
+        words.say(f"{name}: {board.address}" + (f", firmware {board.version}" if board.version else ""))
+    rows = [(name, *_row(slot)) for name, board in boards.items() for slot in board.slots.values()]
+    headings = ("board", "slot", "power", "module", "address", "mac", "talos")
+    words.console(stderr=True).print(words.table(headings, rows))
+
+
+def _row(slot: Slot) -> tuple[str, ...]:
+    known = slot.evidence
+    power = {True: "on", False: "off", None: "unknown"}[slot.powered]
+    state = known.state.value if known.state else "-"
+    return str(slot.number), power, known.kind or "-", known.address or "-", known.mac or "-", state

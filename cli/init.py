@@ -78,7 +78,7 @@ def write(stack: Stack, sections: Mapping[str, Mapping[str, Any]], origin: str, 
     text = new_settings.text_of(sections, stack, origin)
     lab = new_settings.checked(text, stack)
     new_settings.put(text, stack)
-    words.say(f"wrote {stack.settings_file.name}: {len(lab.nodes)} nodes on {len(lab.boards)} boards")
+    words.say(f"wrote {stack.settings_file.name}: {len(lab.nodes)} nodes on {', '.join(lab.boards)}")
     unset = [f"boards.{name}.password" for name in lab.boards if f"boards.{name}.password" not in secrets]
     left = [*new_settings.store(stack, secrets), *(new_settings.command(path, stack) for path in unset)]
     for line in left:
