@@ -26,7 +26,7 @@ def leave(stack: Stack, outputs: Mapping[str, Any]) -> list[Path]:
     stack.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     given = [name for name in FILES if outputs.get(name)]
     for name in given:
-        _write(stack.folder / name, str(outputs[name]))
+        write(stack.folder / name, str(outputs[name]))
         _point(stack.local / name, Path(stack.name, name))
     return [stack.local / name for name in given]
 
@@ -57,7 +57,8 @@ def talos_certificate(stack: Stack) -> ClientCert | None:
     return stored_certificate(stack.folder / "talosconfig")
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """A file that only its owner can read, whole or not at all."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600 from the first moment
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -20,6 +20,7 @@ from cli import (
     credentials,
     drift,
     init,
+    kubeconfig,
     leaving,
     mirror,
     observe,
@@ -290,6 +291,7 @@ def bench(ctx: typer.Context) -> None:
 
 
 # Day two: each verb stands in the module of its name.
+app.command("kubeconfig")(kubeconfig.command)
 app.command("rotate")(rotate.command)
 app.command("init")(init.command)
 app.command("adopt")(adopt.command)

@@ -155,15 +155,16 @@ def read_talosconfig(text: str, context: str | None = None) -> ClientCert:
     return cert
 
 
-def kubeconfig(name: str, server: str, cert: ClientCert) -> str:
+def kubeconfig(name: str, server: str, cert: ClientCert, who: str = "admin") -> str:
     """The file that kubectl reads.
 
     Args:
         name: the cluster's name.
         server: the API's URL, `https://VIP:6443`.
         cert: what `SecretsBundle.issue_kubernetes_admin` gives.
+        who: whose certificate it is.
     """
-    user = f"admin@{name}"
+    user = f"{who}@{name}"
     cluster = {"server": server, "certificate-authority-data": b64(cert.ca)}
     credentials = {"client-certificate-data": b64(cert.crt), "client-key-data": b64(cert.key)}
     config = {
