@@ -36,13 +36,20 @@ def command(file: File = None, stack: StackName = "twin", as_json: Json = False)
     It changes nothing. The page needs no other file and asks no other host; it holds no secret, but it names the lab's
     addresses. What gives no answer is told of as such. The exit code is 0, whatever the page says.
     """
-    chosen = stacks.find(stack)
-    found = gather(observe.open_lab(chosen))
+    make(observe.open_lab(stacks.find(stack)), file, as_json=as_json)
+
+
+def make(lab: Lab, file: Path | None, *, as_json: bool) -> None:
+    """Write the page, or print its facts.
+
+    Raises:
+        UserError: it can't be written there.
+    """
     if as_json:
-        print(words.document(found))
+        print(words.document(gather(lab)))
         return
-    path = write(page(found), place(chosen, file))
-    words.say(f"wrote {path}")
+    path = place(lab.stack, file)  # before anybody is asked
+    words.say(f"wrote {write(page(gather(lab)), path)}")
 
 
 def gather(lab: Lab) -> Report:

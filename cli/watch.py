@@ -35,8 +35,11 @@ def command(stack: StackName = "twin", once: Once = False, as_json: Json = False
     It changes nothing and goes on when the lab is away; Ctrl-C ends it. Where the output is no terminal it prints one
     frame, as with --once. The exit code is 0.
     """
-    watcher = Watcher(observe.open_lab(stacks.find(stack)))
-    out = words.console()
+    show(Watcher(observe.open_lab(stacks.find(stack))), words.console(), once=once, as_json=as_json)
+
+
+def show(watcher: Watcher, out: Console, *, once: bool, as_json: bool) -> None:
+    """One state, one frame, or frames until Ctrl-C."""
     if as_json:
         print(words.document(watcher.state()))
     elif once or not out.is_terminal:

@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from cli import report, run_log
 from cli import report_platform as platform
-from cli.main import app
 from cli.observe import Lab
 from cli.observe_scene import look
 from cli.report_certificates import certificates
@@ -266,20 +264,20 @@ def test_a_page_of_a_lab_that_is_away_has_no_secret_in_it(tmp_path: Path) -> Non
     assert "-----BEGIN" not in text
 
 
-def test_the_verb_writes_one_file_that_its_owner_reads(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["report", str(tmp_path / "lab.html")])
-    assert done.exit_code == 0, done.output
-    path = tmp_path / "lab.html"
-    assert f"wrote {path}" in " ".join(done.output.split())
+def test_one_file_is_written_that_its_owner_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    report.make(bare(tmp_path), folder / "lab.html", as_json=False)
+    path = folder / "lab.html"
+    assert f"wrote {path}" in capsys.readouterr().err
     assert path.read_text().startswith("<!doctype html>")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(folder.iterdir()) == [path]
 
 
-def test_the_verb_for_machines(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["report", "--json"])
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
+def test_the_facts_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report.make(bare(tmp_path), None, as_json=True)
+    found = json.loads(capsys.readouterr().out)
     assert {"made", "scene", "versions", "certificates", "backups", "job", "parts", "services", "runs"} == set(found)
 
 

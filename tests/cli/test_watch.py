@@ -166,16 +166,31 @@ def test_a_bar_is_as_full_as_it_says() -> None:
     assert [bar(percent, 10) for percent in (0, 42, 100)] == ["[----------]", "[####------]", "[##########]"]
 
 
-def test_once_prints_one_frame_and_json_one_state() -> None:
-    shown = CliRunner().invoke(app, ["watch", "--once"], env={"COLUMNS": "120", "NO_COLOR": "1"})
-    assert shown.exit_code == 0
-    assert "home: stack twin, simulated hardware" in shown.output
-    told = CliRunner().invoke(app, ["watch", "--json"])
-    assert told.exit_code == 0
-    found = json.loads(told.stdout)
+@pytest.mark.parametrize("once", [True, False], ids=["asked-for", "no-terminal"])
+def test_one_frame(tmp_path: Path, *, once: bool) -> None:
+    out = Console(width=120, file=io.StringIO())
+    watch.show(watch.Watcher(lab(tmp_path)), out, once=once, as_json=False)
+    assert "home: stack homelab, real hardware" in out.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_one_state_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    watch.show(watch.Watcher(lab(tmp_path)), Console(), once=False, as_json=True)
+    told = capsys.readouterr().out
+    found = json.loads(told)
     assert set(found) == {"now", "scene", "run", "trouble"}
+    assert "geheim" not in told
     assert [board["name"] for board in found["scene"]["boards"]] == ["board1"]
     assert datetime.fromisoformat(found["now"]).tzinfo is not None
+
+
+@pytest.mark.parametrize("verb", ["watch", "report"])
+def test_the_verbs_say_what_they_do_and_never_do(verb: str) -> None:
+    helped = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert helped.exit_code == 0
+    assert "changes nothing" in helped.output
+    lost = CliRunner().invoke(app, [verb, "--stack", "twim"])
+    assert lost.exit_code == 1
+    assert lost.output.startswith("error: no stack 'twim'")
 
 
 def test_only_a_board_that_is_being_written_on_is_left_in_peace(tmp_path: Path) -> None:
