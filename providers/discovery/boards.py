@@ -85,12 +85,13 @@ def look(endpoint: Endpoint, address: str) -> Board:
     """
     with Bmc.connect(endpoint, ANSWER_S) as bmc:
         power, told = bmc.power(), _node_info(bmc)
-        version = bmc.info().get("version", "")
+        about = bmc.info()
         consoles = {slot: _console(bmc, slot) for slot in SLOTS}
     with ThreadPoolExecutor(len(SLOTS)) as pool:
         evidence = pool.map(lambda slot: modules.evidence(consoles[slot], told.get(slot)), SLOTS)
         slots = {slot: Slot(slot, power.get(slot), seen) for slot, seen in zip(SLOTS, evidence, strict=True)}
-    return Board(address, version, slots)
+    # 2.1 tells bmcd's version, and the firmware's beside it; later ones only the firmware's (facts A1)
+    return Board(address, about.get("build_version") or about.get("version", ""), slots)
 
 
 def blind(address: str) -> Board:

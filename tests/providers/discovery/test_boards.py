@@ -92,6 +92,7 @@ def test_mdns_leads_to_the_boards(lab: House) -> None:
 def test_all_slots_are_listed_with_their_power(lab: House, board: str) -> None:
     found = look(lab, board)
     assert set(found.slots) == {1, 2, 3, 4}
+    assert found.version.lstrip("v") in ("", FIRMWARES[board]["firmware"].lstrip("v"))
     assert {slot.powered for slot in look(lab, "old").slots.values()} == {False}
 
 
