@@ -16,7 +16,7 @@ import yaml
 from cli.drift import DRIFT
 from providers.deadline import Deadline
 from providers.kubernetes.client import Kube
-from providers.talos.client import ApplyMode, Talos
+from providers.talos.client import WIPE_LABELS, ApplyMode, Mode, Talos, probe
 from providers.talos.identity import stored_certificate
 from providers.turingpi.client import Bmc, Endpoint
 from tests.engine.sandbox import Sandbox
@@ -155,6 +155,38 @@ def test_an_object_of_helms_changed_by_hand(house: Sandbox) -> None:
         mended = [{**containers[0], "image": image}, *containers[1:]]
         api.merge(MANAGER, {"spec": {"template": {"spec": {"containers": mended}}}}, Deadline(30))
     assert seen(house) == set()
+
+
+def test_helms_record_deleted_by_hand(house: Sandbox) -> None:
+    with kube(house) as api:
+        found = api.look("/api/v1/namespaces/longhorn-system/secrets?labelSelector=owner%3Dhelm%2Cname%3Dlonghorn")
+        assert found is not None
+        for item in found["items"]:
+            api.remove(f"/api/v1/namespaces/longhorn-system/secrets/{item['metadata']['name']}", Deadline(30))
+    repaired(house, ("release_changed", "Release/longhorn-system/longhorn"))
+
+
+def test_a_node_reset_by_hand(house: Sandbox) -> None:
+    with talos(house, WORKER) as node:
+        node.reset(graceful=False, reboot=True, wipe_labels=WIPE_LABELS, timeout_s=60)
+    at = f"{house.prefix}.14"
+    Deadline(120).poll(lambda: (probe(at, timeout_s=3) is Mode.MAINTENANCE) or None, f"{at}: maintenance mode", 0.2)
+    repaired(house, ("maintenance", WORKER))
+    assert all(node["ready"] for node in house.status()["nodes"])
+
+
+def test_a_member_removed_from_etcd_by_hand(house: Sandbox) -> None:
+    with talos(house, "node1") as peer:
+        (member,) = (found for found in peer.etcd_members() if found.hostname == LOST)
+        peer.etcd_remove_member(member.id)
+    _, report = drift(house)
+    (found,) = (finding for finding in report["findings"] if finding["kind"] == "not_in_etcd")
+    assert found["name"] == LOST
+    assert [line.split()[1] for line in found["repair"]] == ["destroy-target", "up"]
+    house.run("destroy-target", LOST, "--yes").ok()
+    house.up().ok()
+    assert seen(house) == set()
+    assert house.status()["cluster"]["etcd"] == {"members": 3, "healthy": 3}
 
 
 def test_values_are_not_told(house: Sandbox) -> None:
