@@ -130,17 +130,10 @@ class TalosDevice:
         """What it says of itself; None when it does not answer."""
         try:
             with Talos.secure(self.address, self.cert) as talos:
-                stage = talos.machine_stage(timeout_s=LOOK_S)
-                return Running(
-                    version=talos.version(timeout_s=LOOK_S).tag,
-                    schematic=talos.schematic(timeout_s=LOOK_S) or "",
-                    boot=talos.boot_id(timeout_s=LOOK_S),
-                    stage=stage.name,
-                    unmet=stage.unmet or (() if stage.ready else ("not ready",)),
-                    unproved=_UNPROVED in talos.meta(timeout_s=LOOK_S),
-                )
+                boot, seen = talos.boot_id(timeout_s=LOOK_S), _running(talos)
         except HomelabError:
             return None
+        return seen if seen.boot == boot else None  # else it rebooted between two of the answers
 
     def upgrade(self, installer: str) -> None:
         """Ask it to install another version and reboot."""
@@ -155,6 +148,18 @@ class TalosDevice:
     def power_cycle(self) -> None:
         """Have its board take its power and give it back."""
         self.cycle()
+
+
+def _running(talos: Talos) -> Running:
+    stage = talos.machine_stage(timeout_s=LOOK_S)
+    return Running(
+        version=talos.version(timeout_s=LOOK_S).tag,
+        schematic=talos.schematic(timeout_s=LOOK_S) or "",
+        stage=stage.name,
+        unmet=stage.unmet or (() if stage.ready else ("not ready",)),
+        unproved=_UNPROVED in talos.meta(timeout_s=LOOK_S),
+        boot=talos.boot_id(timeout_s=LOOK_S),
+    )
 
 
 Wait = Callable[[float], Deadline]
@@ -262,25 +267,32 @@ def _roll_back(node: Node, target: Target, before: Running, why: str, report: Re
     here = node.device.look()
     try:
         node.device.roll_back()
-        seen = _ready_again(node, here, wait(BACK_S))
+        seen = _another_boot(node, here or before, wait(BACK_S))
     except HomelabError as error:
         raise UpgradeError(
             f"{node}: on Talos {target.version} it {why}, and it could not be rolled back ({error}); type "
             f"`talosctl -n {node.address} rollback`, or reinstall it: raise nodes.{node.name}.generation by one"
         ) from error
     raise UpgradeError(
-        f"{node}: rolled back to Talos {seen.version}, because on {target.version} it {why}; "
-        f"`talosctl -n {node.address} dmesg` tells more"
+        f"{node}: rolled back to Talos {seen.version}{_there(node, wait(READY_S))}, because on {target.version} it "
+        f"{why}; `talosctl -n {node.address} dmesg` tells more"
     )
 
 
-def _ready_again(node: Node, here: Running | None, deadline: Deadline) -> Running:
-    def look() -> Running | None:
-        seen = node.device.look()
-        fresh = seen is not None and (here is None or seen.boot != here.boot)
-        return seen if fresh and seen is not None and seen.is_ready else None
+def _there(node: Node, deadline: Deadline) -> str:
+    """How it is doing on the version that it went back to."""
+    last: Running | None = None
 
-    return deadline.poll(look, f"{node}: ready on its old version", pace.interval(3))
+    def look() -> bool | None:
+        nonlocal last
+        last = node.device.look()
+        return True if last is not None and last.is_ready else None
+
+    try:
+        deadline.poll(look, f"{node}: ready again", pace.interval(3))
+    except DeadlineError:
+        return f", where it is not ready either ({last.lack})" if last is not None else ", where it gives no answer"
+    return ""
 
 
 def _stayed(node: Node, target: Target, seen: Running) -> str:

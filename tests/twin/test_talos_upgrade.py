@@ -1,5 +1,6 @@
 """Upgrade and Rollback on the twin as the device does them (facts daytwo 1.2, 2.1, 2.2). No server is needed here."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,12 +9,16 @@ import yaml
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from tests.twin.talos_config import Cluster
 from tests.twin.talos_scene import Scene
 from twin import schematic
 from twin.faults import Fault
+from twin.kubernetes import staticpods
+from twin.kubernetes.api import ApiError
 from twin.machine import UPGRADE, Phase
 from twin.talos.api import cosi_pb2 as cosi
 from twin.talos.api import machine_pb2 as pb
+from twin.talos.config import Config, parse
 from twin.talos.upgrade import preflight
 
 RECIPE = b"overlay: {image: siderolabs/sbc-rockchip, name: turingrk1}\ncustomization: {}\n"
@@ -71,6 +76,14 @@ def test_the_other_slot_boots_with_the_new_version_and_schematic(scene: Scene) -
     # Not ready, for there is no Kubernetes here: the way back stays open.
     assert specs(scene, META) == [{"value": "A"}]
     assert "/B/vmlinuz" in scene.machines["m2"].uart_bytes().decode()
+
+
+def test_a_second_request_while_one_is_under_way_does_nothing(scene: Scene) -> None:
+    ask(scene, image(scene))
+    ask(scene, image(scene, "v1.13.8"))
+    rebooted(scene)
+    assert version(scene) == "v1.13.9"
+    assert len(scene.events("upgrade_installed")) == 1
 
 
 def test_rollback_boots_the_old_version_and_there_is_none_on_a_fresh_node(scene: Scene) -> None:
@@ -191,3 +204,58 @@ def test_only_administrators_upgrade(scene: Scene) -> None:
     error = refused(lambda: scene.secure("m2", "Upgrade", asked, roles=("os:operator",)))
     assert error.status is Status.PERMISSION_DENIED
     assert refused(lambda: scene.secure("m2", "Rollback", roles=("os:operator",))).status is Status.PERMISSION_DENIED
+
+
+def test_talos_own_manifests_follow_the_config(scene: Scene) -> None:
+    asked = cosi.ListRequest(namespace="controlplane", type="Manifests.kubernetes.talos.dev")
+    found = [yaml.safe_load(item.resource.spec.yaml_spec) for item in scene.secure("m1", "List", asked)]
+    names = [(body["kind"], body["metadata"]["name"]) for bodies in found for body in bodies]
+    assert names == [("DaemonSet", "kube-proxy"), ("DaemonSet", "kube-flannel")]
+    assert scene.secure("m2", "List", asked) == []
+
+
+def config(version: str) -> Config:
+    document = Cluster("10.0.0.10").config("controlplane", "n1")
+    document["cluster"]["apiServer"]["image"] = f"registry.k8s.io/kube-apiserver:{version}"
+    return parse(yaml.safe_dump(document).encode())
+
+
+class Pods:
+    """The pods of a cluster's API, which knows its Node only after a while."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+        self.looks = 0
+
+    async def get(self, path: str) -> Any:
+        if path.startswith("/api/v1/nodes/"):
+            self.looks += 1
+            if self.looks == 1:
+                raise ApiError(404, "not found")
+            return {"metadata": {"uid": "a-uid"}}
+        name = path.rpartition("/")[2]
+        if name not in self.kept:
+            raise ApiError(404, "not found")
+        return self.kept[name]
+
+    async def create(self, path: str, body: Any) -> Any:
+        self.kept[body["metadata"]["name"]] = body
+        return body
+
+    async def delete(self, path: str) -> None:
+        del self.kept[path.rpartition("/")[2].partition("?")[0]]
+
+
+def test_mirror_pods_follow_the_images_and_each_boot() -> None:
+    api: Any = Pods()
+    asyncio.run(staticpods.publish(api, config("v1.35.4"), "n1", "boot-1"))
+    assert sorted(api.kept) == ["kube-apiserver-n1", "kube-controller-manager-n1", "kube-scheduler-n1"]
+    before = api.kept["kube-apiserver-n1"]
+    asyncio.run(staticpods.publish(api, config("v1.36.1"), "n1", "boot-1"))
+    after = api.kept["kube-apiserver-n1"]
+    assert after["spec"]["containers"][0]["image"] == "registry.k8s.io/kube-apiserver:v1.36.1"
+    versions = [pod["metadata"]["annotations"]["talos.dev/config-version"] for pod in (before, after)]
+    assert versions[0] != versions[1]
+    assert after["metadata"]["ownerReferences"][0]["uid"] == "a-uid"
+    asyncio.run(staticpods.publish(api, config("v1.36.1"), "n1", "boot-2"))
+    assert api.kept["kube-apiserver-n1"] is not after

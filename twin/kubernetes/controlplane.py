@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from twin.kubernetes import manifests
+from twin.kubernetes import manifests, staticpods
 from twin.kubernetes.api import Api, ApiError
 from twin.kubernetes.players import play
 from twin.kubernetes.players.door import Door
@@ -36,6 +36,7 @@ class ControlPlane:
         self._processes: dict[str, Process] = {}
         self._begun: dict[str, str] = {}  # what each server was started with
         self._turn = asyncio.Lock()
+        self._pods = asyncio.Lock()
         self._door = Door(system, self.admin)
 
     @property
@@ -64,9 +65,9 @@ class ControlPlane:
             "kube-controller-manager": self._controller_manager_flags(),
             "kube-scheduler": self._scheduler_flags(),
         }
-        changed = {name: flags for name, flags in wanted.items() if self._made_of(flags) != self._begun.get(name)}
+        changed = {name: flags for name, flags in wanted.items() if self._made_of(name, flags) != self._begun.get(name)}
         if any(self._processes[name].argv[1:] == flags for name, flags in changed.items()):
-            # New keys: the answer to the config does not wait for the servers, which stop and start behind it.
+            # New keys or images: the config's answer does not wait for the servers, which stop and start behind it.
             self.ready = self.ready and "kube-apiserver" not in changed
             self.system.job(self._restart(changed), "static pods")
         else:
@@ -83,9 +84,10 @@ class ControlPlane:
                 self.ready = True
                 await self._apply(api)
 
-    def _made_of(self, flags: list[str]) -> str:
-        """A digest of a server's flags and of the files of ours that they name: keys, certificates, kubeconfigs."""
-        digest = hashlib.sha256("\0".join(flags).encode())
+    def _made_of(self, name: str, flags: list[str]) -> str:
+        """A digest of a server's image, its flags, and the files of ours that they name: keys, kubeconfigs, ..."""
+        image = staticpods.image(self.system.config_or_fail, name)
+        digest = hashlib.sha256("\0".join([image, *flags]).encode())
         for flag in flags:
             path = Path(flag.partition("=")[2])
             if path.parent == self._folder and path.is_file():
@@ -113,7 +115,7 @@ class ControlPlane:
     async def _serve(self, name: str, flags: list[str]) -> None:
         process = Process([program(self.system.lab.tools, name), *flags], self.system.logs / f"{name}.log", nice=5)
         self._processes[name] = process
-        self._begun[name] = self._made_of(flags)
+        self._begun[name] = self._made_of(name, flags)
         process.start()
 
     async def _apply(self, api: Api) -> None:
@@ -127,6 +129,13 @@ class ControlPlane:
                     break
                 except ApiError:
                     await asyncio.sleep(_POLL_S)
+        self.system.job(self._show_pods(), "mirror pods")
+
+    async def _show_pods(self) -> None:
+        """What runs here as the API shows it; whoever comes last has the newest config."""
+        async with self._pods, self.admin() as api:
+            system = self.system
+            await staticpods.publish(api, system.config_or_fail, system.hostname, system.machine.boot_id)
 
     def _api_server_flags(self) -> list[str]:
         system, folder = self.system, self._folder

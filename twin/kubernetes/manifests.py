@@ -18,8 +18,14 @@ def bootstrap(config: Config) -> Iterator[tuple[str, Object]]:
     yield "/api/v1/namespaces/kube-system/secrets", _token(str(config.at("cluster", "token")))
     yield from _bindings()
     yield from _kwok()
+    yield from daemons(config)
+
+
+def daemons(config: Config) -> Iterator[tuple[str, Object]]:
+    """Path and body of the DaemonSets, which Talos creates and never changes afterwards."""
     if not config.at("cluster", "proxy", "disabled", default=False):
-        yield "/apis/apps/v1/namespaces/kube-system/daemonsets", daemon_set("kube-proxy", "registry.k8s.io/kube-proxy")
+        image = str(config.at("cluster", "proxy", "image", default="registry.k8s.io/kube-proxy"))
+        yield "/apis/apps/v1/namespaces/kube-system/daemonsets", daemon_set("kube-proxy", image)
     if config.cni() == "flannel":
         yield (
             "/apis/apps/v1/namespaces/kube-system/daemonsets",

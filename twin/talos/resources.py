@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from google.protobuf.message import Message
 
+from twin.kubernetes import manifests
 from twin.talos import install
 from twin.talos.api import cosi_pb2 as pb
 from twin.talos.registry import lan
@@ -161,6 +162,14 @@ def _meta(system: Os) -> Iterator[Item]:
         yield f"0x{tag:02x}", {"value": value}, pb.MetaKeySpec(value=value)
 
 
+def _manifests(system: Os) -> Iterator[Item]:
+    """What Talos puts into the cluster, as its present config has it; the DaemonSets only."""
+    if system.config is not None and system.config.control_plane:
+        for number, (_, body) in enumerate(manifests.daemons(system.config)):
+            name = f"1{number}-{body['metadata']['name']}"
+            yield name, [body], pb.ManifestSpec(items=[yaml.safe_dump(body).encode()])
+
+
 def _members(system: Os) -> Iterator[Item]:
     if system.config is None:
         return
@@ -250,6 +259,7 @@ TYPES: dict[str, Kind] = {
     ),
     "Versions.runtime.talos.dev": Kind("runtime", _version, columns=(("Version", "{.version}"),)),
     "MetaKeys.runtime.talos.dev": Kind("runtime", _meta, columns=(("Value", "{.value}"),)),
+    "Manifests.kubernetes.talos.dev": Kind("controlplane", _manifests),
     "Members.cluster.talos.dev": Kind(
         "cluster",
         _members,

@@ -49,8 +49,10 @@ async def upgrade(system: Os, call: Call) -> pb.UpgradeResponse:
     image = _pulled(system, request.image)
     if system.config_or_fail.control_plane and not request.force and not _skips(system, request):
         await _etcd_agrees(system)
-    system.emit("upgrade_asked", version=image.version, image=request.image)
-    system.job(_sequence(system, image), "upgrade")
+    if system.stage != "upgrading":  # one sequence at a time: a second one is acknowledged and does nothing
+        system.emit("upgrade_asked", version=image.version, image=request.image)
+        system.stage = "upgrading"
+        system.job(_sequence(system, image), "upgrade")
     lan(system.lab).actors += 1
     actor = f"twin-actor-{lan(system.lab).actors}"
     return pb.UpgradeResponse(messages=[pb.Upgrade(ack="Upgrade request received", actor_id=actor)])
@@ -168,7 +170,6 @@ def _from_factory(system: Os, reference: str) -> Image | None:
 async def _sequence(system: Os, image: Image) -> None:
     """Cordon, drain, stop, install, reboot. Whatever fails ends in a reboot into the version that is there."""
     await asyncio.sleep(0.05)  # the answer leaves first
-    system.stage = "upgrading"
     await sequences.drain(system)
     await system.stop_services()
     await system.lab.clock.sleep(system.lab.times.upgrade_s)

@@ -141,6 +141,15 @@ def test_a_version_that_is_never_ready_is_rolled_back() -> None:
     assert any("it is rolled back to its other slot" in word for word in said.words)
 
 
+def test_a_node_that_is_not_ready_on_its_old_version_either_is_said_to_be() -> None:
+    ill = replace(FRESH, unmet=("nodeReady: node is not ready",))
+    device = Played([OLD], {"upgrade": [None, ill], "roll back": [None, replace(AGAIN, unmet=ill.unmet)]})
+    with pytest.raises(
+        UpgradeError, match=r"rolled back to Talos v1\.12\.11, where it is not ready either \(nodeReady"
+    ):
+        run(device)
+
+
 def test_an_image_of_another_schematic_is_rolled_back() -> None:
     other = replace(NEW, schematic="cccc")
     device = Played([OLD], {"upgrade": [None, other], "roll back": [AGAIN]})
