@@ -200,7 +200,7 @@ def _change(props: Props, wished: str, cert: ClientCert, report: Reporter) -> No
     if same(live, wished):
         report.info("adopted: it runs with this very config")
         return
-    with _one_at_a_time(props, report):
+    with rotate_live.in_turn(props, live, wished, cert, report), _one_at_a_time(props, report):
         if rotate_live.only_at_boot(live, wished):
             _apply(props, wished, ApplyMode.STAGED, cert)
             report.warn(f"{props['node']}: config staged; etcd's new authority is used from its next boot on")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import httpx2
 
-from providers import pace
+from providers import locks, pace
 from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
@@ -25,6 +26,7 @@ LOOK_S = 5.0
 _OF_THE_API = ("cluster.ca", "cluster.acceptedCAs", "cluster.aggregatorCA", "cluster.serviceAccount")
 _OF_THE_KUBELET = ("cluster.ca", "cluster.acceptedCAs")
 _OF_THE_NODE = ("machine.ca",)
+_TOKEN = ("machine.token",)
 _ETCD = "cluster.etcd.ca"
 
 
@@ -60,6 +62,40 @@ def taking(props: Props, live: str, wished: str, cert: ClientCert, report: Repor
         server.wait_for_restart(f"{what}: API server with the new keys", report)
     if _touches(changed, _OF_THE_KUBELET):
         _kubelet_is_back(props["address"], cert, f"{what}: kubelet with the new authority", report)
+
+
+@contextmanager
+def in_turn(props: Props, live: str, wished: str, cert: ClientCert, report: Reporter) -> Iterator[None]:
+    """Around a change: workers that reboot for a new machine token do so one by one, after all control planes.
+
+    A worker that boots shows its token to a control plane, and gets no certificate where that has another one.
+
+    Raises:
+        DeadlineError: a control plane does not run with the token.
+    """
+    leads, changed = props["spec"]["role"] == "controlplane", plan.compare(live, wished).reboot
+    if leads or not props["allow_reboot"] or not _touches(changed, _TOKEN):
+        yield
+        return
+    report.progress("waiting for the control planes to take the new token")
+    deadline = Deadline(pace.limit(LEADERS_S))
+    for name, address in props["control_planes"].items():
+        what = f"{name} ({address}): running with the new machine token"
+        deadline.poll(partial(_has_token, address, _token(wished), cert), what, pace.interval(3))
+    with locks.held(f"workers of {props['spec']['cluster']}", f"changing {props['node']}", deadline, report.progress):
+        yield
+
+
+def _has_token(address: str, token: str, cert: ClientCert) -> bool | None:
+    try:
+        with Talos.secure(address, cert) as talos:
+            return _token(talos.machine_config(timeout_s=LOOK_S)) == token or None
+    except HomelabError:
+        return None
+
+
+def _token(config: str) -> str:
+    return str(documents.main(documents.load(config))["machine"].get("token"))
 
 
 def _touches(changed: tuple[str, ...], prefixes: tuple[str, ...]) -> bool:

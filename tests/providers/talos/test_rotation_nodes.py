@@ -13,6 +13,7 @@ import pytest
 
 from providers import pace
 from providers.deadline import Deadline
+from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, HomelabError, RefusedError
 from providers.talos import rotate_check, rotate_live
@@ -73,8 +74,17 @@ class Lab:
         )
         return render(node, bundle or self.bundle)
 
-    def step(self, number: int) -> None:
-        self.bundle, self.rotation = advance(self.bundle, self.rotation, wish("os-ca", number))
+    def step(self, number: int, what: str = "os-ca") -> None:
+        self.bundle, self.rotation = advance(self.bundle, self.rotation, wish(what, number))
+
+    def props(self, name: str) -> Props:
+        return {
+            "node": name,
+            "address": self.addresses[name],
+            "spec": {"role": ROLES[name], "cluster": f"test {self.scene.net}"},
+            "control_planes": self.nodes.control_planes,
+            "allow_reboot": True,
+        }
 
     def give(self, name: str) -> None:
         """What a Machine does with the present keys."""
@@ -83,14 +93,8 @@ class Lab:
             live = talos.machine_config()
         if same(live, self.config(name)):
             return
-        props = {
-            "node": name,
-            "address": self.addresses[name],
-            "spec": {"role": ROLES[name]},
-            "control_planes": self.nodes.control_planes,
-        }
         with (
-            rotate_live.taking(props, live, self.config(name), cert, QUIET),
+            rotate_live.taking(self.props(name), live, self.config(name), cert, QUIET),
             Talos.secure(self.addresses[name], cert) as talos,
         ):
             talos.apply_configuration(self.config(name), ApplyMode.NO_REBOOT)
@@ -243,6 +247,38 @@ def test_without_the_old_key_nobody_can_be_sent_to_be_turned_away(lab: Lab) -> N
         lab.give_all()
     lab.rotation = Rotation("os-ca", 3, NOTHING, NOTHING)
     assert lab.prove() == ["the new client: let in by the Talos API of 3 nodes"]
+
+
+def reboot_into(lab: Lab, name: str) -> None:
+    """What a Machine does with a change that needs a reboot."""
+    cert, address = admin(lab.bundle.os), lab.addresses[name]
+    with Talos.secure(address, cert) as talos:
+        live, before = talos.machine_config(), talos.boot_id()
+    with rotate_live.in_turn(lab.props(name), live, lab.config(name), cert, QUIET):
+        with Talos.secure(address, cert) as talos:
+            talos.apply_configuration(lab.config(name), ApplyMode.REBOOT)
+
+        def back() -> bool | None:
+            try:
+                with Talos.secure(address, cert) as talos:
+                    return talos.boot_id(timeout_s=2) != before or None
+            except HomelabError:
+                return None
+
+        Deadline(30).poll(back, name, 0.05)
+
+
+def test_a_worker_reboots_into_a_new_token_after_the_control_planes(lab: Lab) -> None:
+    lab.step(1, "bootstrap-tokens")
+    lab.step(2, "bootstrap-tokens")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(reboot_into, lab, "m3")
+        time.sleep(0.5)
+        assert not waiting.done()
+        reboot_into(lab, "m1")
+        reboot_into(lab, "m2")
+        waiting.result(60)
+    assert lab.modes() == {Mode.OURS}
 
 
 def test_a_snapshot_of_keys_needs_no_node() -> None:
