@@ -35,6 +35,8 @@ def hold(lab: Settings) -> None:
     if not rules.policy.is_for(stack):
         return
     found = breaches(rules.policy, lab, _facts(rules, lab, stack))
+    if not found:
+        return
     settings = Lines(file.name, parse(file.read_text(encoding="utf-8")) if file.is_file() else Document())
     for line in told(found, Reaction.WARN, rules, settings):
         pulumi.log.warn(line)
