@@ -147,7 +147,10 @@ def _given(entry: _Entry, value: Any) -> Iterator[str]:
         yield from _filled(entry.under, value)
         return
     first, *more = _plain({entry.key: value}, entry.indent)
-    yield first + remark if len(first) + len(remark) <= _LONGEST else first
+    if len(first) + len(remark) > _LONGEST:
+        yield f"{indent}{remark[1:]}"
+        remark = ""
+    yield first + remark
     yield from more
 
 

@@ -17,6 +17,7 @@ from providers.talos.schematic import OVERLAYS, Schematic, installer
 
 MODULES = {"turingrk1": "rk1", "rpi_generic": "cm4"}
 FACTORY = "https://factory.talos.dev"
+_PLAIN_INSTALLER = "ghcr.io/siderolabs/installer"  # Talos' own default up to 1.13
 _MOST_EXTENSIONS = 6  # whose orders are all tried; the order is part of an image's name
 _TAG = re.compile(r":(v\d+\.\d+\.\d+(?:-(?:alpha|beta|rc)\.\d+)?)")
 _EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -101,18 +102,22 @@ def _interfaces(member: Member) -> list[Mapping[str, Any]]:
 
 
 def _talos(members: Sequence[Member], leader: Member, recipe: Schematic | None) -> dict[str, Any]:
+    """Version and image. An image that these settings can't make is named whole: else `up` would replace it."""
     version = _one("Talos", {member.name: member.talos for member in members})
-    names = recipe.extensions if recipe else tuple(f"siderolabs/{name}" for name in leader.extensions)
-    talos: dict[str, Any] = {"version": version, "extensions": list(names)}
+    if recipe is None:
+        names = [f"siderolabs/{name}" for name in leader.extensions]
+        image = _at(leader.main, "machine", "install", "image") or f"{_PLAIN_INSTALLER}:{version}"
+        return {"version": version, "extensions": names, "installer": str(image)}
     factory = _factory(leader, recipe, version)
-    return talos | ({"factory": factory} if factory != FACTORY else {})
+    made = {"version": version, "extensions": list(recipe.extensions)}
+    return made | ({"factory": factory} if factory != FACTORY else {})
 
 
-def _factory(leader: Member, recipe: Schematic | None, version: str) -> str:
+def _factory(leader: Member, recipe: Schematic, version: str) -> str:
     """The factory whose installer the node's config names; it is also its registry's host."""
     image = str(_at(leader.main, "machine", "install", "image") or "")
     host = image.partition("/")[0]
-    if not recipe or not host or image != installer(f"https://{host}", recipe.id, version):
+    if not host or image != installer(f"https://{host}", recipe.id, version):
         return FACTORY
     return f"{'http' if ':' in host else 'https'}://{host}"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -236,9 +237,20 @@ def test_without_a_shared_address_one_is_asked_for(tmp_path: Path) -> None:
     assert "node1: cluster.controlPlane.endpoint, while it runs" in taken.left
 
 
-def test_an_image_that_nobody_can_name_is_no_reason_to_stop(tmp_path: Path) -> None:
-    members = [dataclasses.replace(one, schematic="f" * 64) for one in lab()]
-    assert all("machine.install.image" in line for line in take(members, tmp_path).left)
+@pytest.mark.parametrize("schematic", ["f" * 64, None])
+def test_an_image_that_settings_cannot_make_is_named_whole(schematic: str | None, tmp_path: Path) -> None:
+    """Else the first `up` would upgrade every node to another image, with a reboot."""
+    image = "registry.example/talos/installer:v1.13.9"
+    members = [dataclasses.replace(one, schematic=schematic) for one in lab(installer=image)]
+    taken = take(members, tmp_path)
+    assert taken.left == ()
+    read = yaml.safe_load(taken.text)["config"]["homelab:cluster"]
+    assert read["talos"]["installer"] == image
+
+
+def test_an_order_of_extensions_that_is_no_schematics_is_not_taken(tmp_path: Path) -> None:
+    members = [dataclasses.replace(one, extensions=("iscsi-tools", "other")) for one in lab()]
+    assert "installer" in yaml.safe_load(take(members, tmp_path).text)["config"]["homelab:cluster"]["talos"]
 
 
 def found(**evidence: str) -> Found:
