@@ -11,7 +11,7 @@ import pulumi
 from policy import backups, known, load
 from policy.load import NAME, Rules
 from policy.models import Reaction
-from policy.rules import Breach, Facts, breaches, upgrades
+from policy.rules import Breach, Facts, breaches, is_simulated, upgrades
 from providers.errors import HomelabError
 from settings import Settings, SettingsError, stack_file
 from settings.problems import Where, dotted
@@ -61,7 +61,7 @@ def _facts(rules: Rules, lab: Settings, stack: str) -> Facts:
     except HomelabError as error:
         return _unknown(error, now)
     hours = policy.backups.max_age_hours
-    if hours is None or not upgrades(lab, there):
+    if hours is None or is_simulated(lab) or not upgrades(lab, there):
         return Facts(there, None, now)
     after = now - timedelta(hours=hours)
     return Facts(there, backups.newest(Path(LOCAL) / stack, lab.cluster.name, now, after), now)

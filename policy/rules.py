@@ -70,7 +70,7 @@ def breaches(policy: Policy, wished: Settings, facts: Facts) -> tuple[Breach, ..
     ]
     if facts.known is not None:
         found += wipes(policy, wished, facts.known)
-        if upgrades(wished, facts.known):
+        if upgrades(wished, facts.known) and not is_simulated(wished):
             found += stale_backup(policy, facts.newest, facts.now)
     return tuple(breach for breach in found if breach.reaction is not Reaction.ALLOW)
 
@@ -155,6 +155,11 @@ def upgrades(wished: Settings, known: Known) -> tuple[str, ...]:
         if before is not None and before.extensions not in (None, frozenset(wished.cluster.talos.extensions)):
             pairs.setdefault("other system extensions", []).append(node.name)
     return tuple(f"{change} on {', '.join(nodes)}" for change, nodes in pairs.items())
+
+
+def is_simulated(wished: Settings) -> bool:
+    """Whether the lab is on this very machine's own addresses: a twin's, on which an upgrade is tried out."""
+    return all(node.address.is_loopback for node in wished.enabled_nodes)
 
 
 def stale_backup(policy: Policy, newest: datetime | None, now: datetime) -> Iterator[Breach]:

@@ -233,6 +233,17 @@ def test_an_upgrade_without_a_fresh_backup(newest: datetime | None, seen: str) -
     assert found.fix == "type `homelab backup`, then this again"
 
 
+def test_a_twin_is_where_upgrades_are_tried_out() -> None:
+    here = {f"nodes/node{number}/address": f"127.20.0.1{number}" for number in (1, 2, 3, 4)}
+    twin = {
+        **here,
+        "cluster/endpoint/vip": "127.20.0.10",
+        "boards/board1/address": "127.20.0.60",
+        "platform/pools": ["127.20.0.200-127.20.0.250"],
+    }
+    assert broken(DAY, twin, known(**OLDER), None) == []
+
+
 def test_no_upgrade_needs_no_backup() -> None:
     assert broken(DAY, {}, known(), None) == []
 
