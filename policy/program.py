@@ -63,8 +63,9 @@ def _facts(rules: Rules, lab: Settings, stack: str) -> Facts:
     hours = policy.backups.max_age_hours
     if hours is None or is_simulated(lab) or not upgrades(lab, there):
         return Facts(there, None, now)
-    after = now - timedelta(hours=hours)
-    return Facts(there, backups.newest(Path(LOCAL) / stack, lab.cluster.name, now, after), now)
+    folder, after = Path(LOCAL) / stack, now - timedelta(hours=hours)
+    away = pulumi.runtime.is_dry_run() and not (folder / "kubeconfig").exists()
+    return Facts(there, backups.newest(folder, lab.cluster.name, now, after), now, away)
 
 
 def _unknown(error: HomelabError, now: datetime) -> Facts:

@@ -54,11 +54,13 @@ class Facts:
         known: the lab as it was last applied; None where nobody asked, or could.
         newest: when the newest backup of etcd was taken; None where there is none.
         now: the present.
+        away: a preview where neither backups nor the cluster's own word can be known, such as a runner's: it warns.
     """
 
     known: Known | None
     newest: datetime | None
     now: datetime
+    away: bool = False
 
 
 def breaches(policy: Policy, wished: Settings, facts: Facts) -> tuple[Breach, ...]:
@@ -71,7 +73,7 @@ def breaches(policy: Policy, wished: Settings, facts: Facts) -> tuple[Breach, ..
     if facts.known is not None:
         found += wipes(policy, wished, facts.known)
         if upgrades(wished, facts.known) and not is_simulated(wished):
-            found += stale_backup(policy, facts.newest, facts.now)
+            found += stale_backup(policy, facts.newest, facts.now, away=facts.away)
     return tuple(breach for breach in found if breach.reaction is not Reaction.ALLOW)
 
 
@@ -162,14 +164,16 @@ def is_simulated(wished: Settings) -> bool:
     return all(node.address.is_loopback for node in wished.enabled_nodes)
 
 
-def stale_backup(policy: Policy, newest: datetime | None, now: datetime) -> Iterator[Breach]:
+def stale_backup(policy: Policy, newest: datetime | None, now: datetime, *, away: bool = False) -> Iterator[Breach]:
     """Whether an upgrade may begin, as far as backups go."""
     hours = policy.backups.max_age_hours
     if hours is None or (newest is not None and now - newest <= timedelta(hours=hours)):
         return
     seen = "no backup of etcd is known" if newest is None else f"the newest backup of etcd is {_age(now - newest)} old"
     message = f"{seen}, and an upgrade wants one of the last {hours} h"
-    yield Breach(("backups", "max_age_hours"), ("cluster",), message, "type `homelab backup`, then this again")
+    fix = "type `homelab backup`, then this again"
+    reaction = Reaction.WARN if away and newest is None else Reaction.REFUSE
+    yield Breach(("backups", "max_age_hours"), ("cluster",), message, fix, reaction)
 
 
 def _age(age: timedelta) -> str:

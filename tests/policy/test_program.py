@@ -213,6 +213,7 @@ def test_every_broken_rule_stops_preview_and_up(
     house: Path, engine: Path, monkeypatch: pytest.MonkeyPatch, preview: bool
 ) -> None:
     engine.write_text(json.dumps({"deployment": {"resources": resources("v1.12.7")}}))
+    knows_the_cluster(house)
     rules = "control_planes: {at_least: 5}\nwipe: {acknowledge: true}\nbackups: {max_age_hours: 24}\n"
     with pytest.raises(pulumi.RunError) as caught:
         run(rules, house, monkeypatch, {"nodes/node1/generation": 2}, preview=preview)
@@ -231,6 +232,26 @@ def test_a_backup_on_this_machine_lets_the_upgrade_pass(
     engine.write_text(json.dumps({"deployment": {"resources": resources("v1.12.7")}}))
     backup(house / ".homelab" / "homelab", NOW - timedelta(hours=3))
     assert run("backups: {max_age_hours: 24}\n", house, monkeypatch) == []
+
+
+def knows_the_cluster(house: Path) -> None:
+    """An `up` has been run on this machine."""
+    (house / ".homelab" / "homelab").mkdir(parents=True, exist_ok=True)
+    (house / ".homelab" / "homelab" / "kubeconfig").write_text("{}")
+
+
+def test_a_preview_on_a_machine_that_never_saw_the_cluster_warns_of_backups(
+    house: Path, engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.write_text(json.dumps({"deployment": {"resources": resources("v1.12.7")}}))
+    rules = "backups: {max_age_hours: 24}\n"
+    (line,) = run(rules, house, monkeypatch, preview=True)
+    assert "no backup of etcd is known" in line
+    with pytest.raises(pulumi.RunError, match="no backup of etcd is known"):
+        run(rules, house, monkeypatch)
+    knows_the_cluster(house)
+    with pytest.raises(pulumi.RunError, match="no backup of etcd is known"):
+        run(rules, house, monkeypatch, preview=True)
 
 
 def test_without_the_state_a_preview_warns_and_an_up_stops(
