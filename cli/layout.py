@@ -100,11 +100,12 @@ def _node(name: str, place: Place, answers: Answers, asked: Asked, *, leads: boo
     board, slot = place
     known = slot.evidence
     where = f"{name} ({board}, slot {slot.number})"
-    address = asked.text(
-        f"address of {where}", f"--address {name}=...", answers.address.get(name, ""), known.address, kinds.Address
-    )
-    guess = known.mac or (modules.neighbour(address) if address and asked.interactive else "")
-    mac = asked.text(f"MAC address of {where}", f"--mac {name}=...", answers.mac.get(name, ""), guess, kinds.Mac)
+    # What a module said of itself is not asked again.
+    address = answers.address.get(name, "") or known.address
+    address = asked.text(f"address of {where}", f"--address {name}=...", address, kind=kinds.Address)
+    mac = answers.mac.get(name, "") or (known.mac if address == known.address else "")
+    guess = modules.neighbour(address) if asked.interactive else ""
+    mac = asked.text(f"MAC address of {where}", f"--mac {name}=...", mac, guess, kinds.Mac)
     return {
         "role": "controlplane" if leads else "worker",
         "address": address,

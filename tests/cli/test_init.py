@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,43 @@ def test_boards_and_modules_of_a_twin_become_settings(
     assert PASSWORD not in stack.settings_file.read_text() + said
     assert "homelab secret 'boards.board1.password' --stack cellar" in said
     assert PASSWORD not in repr(looked)
+
+
+def test_a_twins_boards_are_found_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "house").mkdir()
+    with house(tmp_path / "house", mdns=True) as made:
+        labs = tmp_path / "twin" / "labs"
+        labs.mkdir(parents=True)
+        (labs / "cellar.yaml").write_text(f"subnet: {made.spec.subnet}\n")
+        looked = found.find(Stack("cellar", tmp_path), Where([], None, [], "root", None), Asked(interactive=False))
+        assert {name: board.address for name, board in looked.boards.items()} == {"board1": made.address("board1")}
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> Asked:
+    """Somebody at a terminal."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join([*lines, ""])))
+    return Asked(interactive=True)
+
+
+def test_somebody_at_a_terminal_is_asked_until_it_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boards = {"board1": Board("192.168.7.60", slots={1: seen(1), 2: seen(2, address="192.168.7.12")})}
+    asked = typed(
+        monkeypatch, "192.168.7.300", "192.168.7.9", "192.168.7.11", "02:00:00:00:00:01", "02:00:00:00:00:02", "y"
+    )
+    made = read(layout.sections(boards, Answers(), asked), tmp_path)
+    assert str(made.cluster.endpoint.vip) == "192.168.7.9"
+    assert [str(node.address) for node in made.nodes.values()] == ["192.168.7.11", "192.168.7.12"]
+    assert {node.generation for node in made.nodes.values()} == {1}
+    said = capsys.readouterr()
+    assert "'192.168.7.300' does not fit" in said.err
+    assert said.out.strip() == "", "what machines read stays free of questions"
+
+
+def test_nothing_is_installed_unless_somebody_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = read(layout.sections(boards_of(1, 1), Answers(), typed(monkeypatch, "192.168.7.9", "")), tmp_path)
+    assert made.nodes["node1"].generation == 0
 
 
 def test_init_changes_no_device(lab: House, tmp_path: Path) -> None:
