@@ -188,6 +188,6 @@ def _versions(versions: Sequence[Version]) -> Iterator[str]:
 
 
 def _run(runs: Sequence[Run]) -> Iterator[str]:
-    acting = next((run for run in runs if run.verb != "preview"), None)
+    acting = next((run for run in runs if not run.previewing), None)  # an `up` that was told no began nothing
     if acting is not None and acting.outcome in ("failed", "cut off"):
         yield f"the last {acting.verb} {'failed' if acting.outcome == 'failed' else 'was cut off'}"

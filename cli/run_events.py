@@ -14,6 +14,7 @@ from typing import Any
 
 TEXT_CHARACTERS = 300
 STACK = "pulumi:pulumi:Stack"
+ENGINES_OWN = "pulumi:"  # types of which the engine makes resources by itself: the stack, and its providers
 QUIET_OPS = frozenset({"same"})
 SEVERITIES = frozenset({"info", "warning", "error"})
 _COLOURS = re.compile(r"<\{%.*?%\}>|\x1b\[[0-9;]*[mK]")
@@ -89,7 +90,7 @@ class Reader:
         urn, op = str(about["urn"]), str(about["op"])
         states = [about[age] for age in ("new", "old") if about.get(age)]
         self._parents.setdefault(urn, next((s["parent"] for s in states if s.get("parent")), ""))
-        if op in QUIET_OPS or about["type"] == STACK:
+        if op in QUIET_OPS or str(about["type"]).startswith(ENGINES_OWN):
             return None
         custom = any(state.get("custom") for state in states)
         planning = bool(told.get("planning"))

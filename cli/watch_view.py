@@ -199,7 +199,8 @@ def _summary(run: Run, now: int) -> str:
         counts = f"{done} steps done, {len(_under_way(run))} under way, {failed} failed"
         return f"{run.verb} runs for {span(now - run.began)}: {counts}"
     ended = run.ended or run.began
-    return f"last run: {run.verb} {run.outcome} {span(now - ended)} ago, took {span(ended - run.began)}"
+    nothing = ", nothing was begun" if run.previewing and run.verb != "preview" else ""
+    return f"last run: {run.verb} {run.outcome} {span(now - ended)} ago, took {span(ended - run.began)}{nothing}"
 
 
 def _step(step: Step, now: int, width: int) -> Text:

@@ -97,6 +97,8 @@ def first_up() -> list[str]:
         said(70, "error: the image is not there", urn("kubernetes:apps/v1:Deployment", "x"), "error"),
         failed(70, "kubernetes:apps/v1:Deployment", "traefik-chart:traefik/traefik", chart),
         end(71, "homelab:Node", "node1"),
+        begin(71, "pulumi:providers:kubernetes", "kubernetes"),
+        end(71, "pulumi:providers:kubernetes", "kubernetes"),
         counted(71, {"create": 3, "same": 8}),
         over(71),
     ]

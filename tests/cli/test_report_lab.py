@@ -69,9 +69,9 @@ def version(wanted: str, seen: str) -> Report:
     return replace(calm(), versions=(Version("Talos", wanted, seen),))
 
 
-def run(verb: str, outcome: str) -> Report:
+def run(verb: str, outcome: str, *, previewing: bool = False) -> Report:
     found = calm()
-    return replace(found, runs=(Run(verb, 1, 2, outcome, previewing=False), *found.runs))
+    return replace(found, runs=(Run(verb, 1, 2, outcome, previewing=previewing), *found.runs))
 
 
 def test_a_lab_that_is_well_needs_nothing() -> None:
@@ -120,7 +120,8 @@ def test_what_is_wrong_is_told(report: Report, sentence: str) -> None:
         version("v1.13.9", "v1.13.9"),
         version("v1.13.9", ""),
         version("", "2.0.5"),
-        run("preview", "failed"),
+        run("preview", "failed", previewing=True),
+        run("up", "failed", previewing=True),
         run("up", "running"),
         replace(calm(), runs=()),
     ],

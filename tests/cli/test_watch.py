@@ -151,6 +151,12 @@ def test_an_up_that_waits_for_its_answer_says_so() -> None:
     assert "and waits for an answer" in said(Watched(NOW, None, asks), 80)
 
 
+def test_an_up_that_was_told_no_began_nothing() -> None:
+    began = int(NOW.timestamp()) - 90
+    run = Run("up", began, began + 30, "failed", previewing=True)
+    assert "last run: up failed 1 min ago, took 30 s, nothing was begun" in said(Watched(NOW, None, run), 80)
+
+
 def test_failed_steps_stand_first_and_many_are_counted() -> None:
     began = int(NOW.timestamp()) - 30
     steps = [Step(f"s{i}", "Power", "", "create", began) for i in range(20)]
