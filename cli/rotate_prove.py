@@ -15,7 +15,7 @@ from providers import pace
 from providers.deadline import Deadline
 from providers.errors import UserError
 from providers.kubernetes.client import Kube
-from providers.kubernetes.workloads import restart
+from providers.kubernetes.workloads import renew_tokens, restart
 from providers.talos import rotate_etcd
 from providers.talos.rotate_check import Nodes, all_ready, clients, prove_kubernetes, prove_talos
 from providers.talos.secrets import SecretsBundle, kubeconfig
@@ -71,6 +71,7 @@ def _single(lab: Lab, held: Held, say: Say) -> None:
     if what == "etcd-ca":
         _etcd(lab, bundle, say)
     elif what == "service-account":
+        _renew_tokens(lab, bundle, say)
         _restart(lab, bundle, fingerprint(bundle.service_account_key), say)
     elif what == "aggregator-ca":
         _aggregated(lab, bundle, say)
@@ -101,6 +102,15 @@ def _restart(lab: Lab, bundle: SecretsBundle, reason: str, say: Say) -> None:
     with _kube(lab, bundle) as kube:
         count = restart(kube, reason, Deadline(pace.limit(RESTART_S)))
     say(f"{count} workloads were restarted, or had been")
+
+
+def _renew_tokens(lab: Lab, bundle: SecretsBundle, say: Say) -> None:
+    with _kube(lab, bundle) as kube:
+        reason = fingerprint(bundle.service_account_key)
+        renewed = renew_tokens(kube, reason, Deadline(pace.limit(OBJECT_S)))
+    if renewed:
+        up = f"`homelab refresh --stack {lab.stack.name}`, then `homelab up --stack {lab.stack.name}`"
+        say(f"{len(renewed)} tokens that are kept in Secrets are made anew; {up} shows Headlamp's in `logins`")
 
 
 def _aggregated(lab: Lab, bundle: SecretsBundle, say: Say) -> None:

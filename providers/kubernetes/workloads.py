@@ -13,6 +13,7 @@ from providers.kubernetes.client import Kube, Seen
 ANNOTATION = "homelab/restarted-for"
 KINDS = ("deployments", "daemonsets", "statefulsets")
 _BY_HAND = "OnDelete"
+_TOKENS = "/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Fservice-account-token"
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,20 @@ def _rolled_out(metadata: Mapping[str, Any], spec: Mapping[str, Any], status: Ma
         return bool(new >= wished and status.get("numberAvailable", 0) >= wished)
     wished = spec.get("replicas", 1)
     return bool(status.get("updatedReplicas", 0) >= wished and status.get("availableReplicas", 0) >= wished)
+
+
+def renew_tokens(kube: Kube, reason: str, deadline: Deadline) -> list[str]:
+    """Have each token that is kept as a Secret made anew: Kubernetes fills in one that is missing, and no other.
+
+    Returns:
+        The paths of those that there are; those that were renewed for the reason before are left alone.
+    """
+    found = (kube.look(_TOKENS) or {}).get("items", ())
+    paths = []
+    for item in found:
+        metadata = item["metadata"]
+        paths.append(f"/api/v1/namespaces/{metadata['namespace']}/secrets/{metadata['name']}")
+        if (metadata.get("annotations") or {}).get(ANNOTATION) != reason:
+            body = {"metadata": {"annotations": {ANNOTATION: reason}}, "data": {"token": None}}
+            kube.merge(paths[-1], body, deadline)
+    return paths
