@@ -1,7 +1,7 @@
 """What can be known of a module without touching it: from its console, from Talos on it, from this machine's ARP table.
 
 Talos in maintenance mode prints its address on the serial console ("this machine is reachable at:"), which the BMC
-keeps; whoever knows the address can ask Talos itself for the MAC address, in both modes of a node that lets him in.
+keeps; whoever knows the address can ask Talos itself for the MAC address. Of others the ARP table is a hint at most.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def evidence(console: str, told: NodeInfo | None) -> Evidence:
         console=bool(console.strip()),
         kind=_kind(f"{console}\n{told.module if told else ''}"),
         address=address,
-        mac=mac_of(address, state) if address else "",
+        mac=_own_mac(address) if state is Mode.MAINTENANCE else "",
         state=state,
         name=told.name if told else "",
     )
@@ -68,20 +68,13 @@ def printed_address(console: str) -> str:
     return found[-1] if found else ""
 
 
-def mac_of(address: str, state: Mode | None = None) -> str:
-    """The MAC address of the card with an address: Talos' word while it has no config, else this machine's ARP table's.
-
-    Returns:
-        "" when neither knows it.
-    """
-    state = _state(address) if state is None else state
-    if state is Mode.MAINTENANCE:
-        try:
-            with Talos.insecure(address) as talos:
-                return card(talos, address)[0]
-        except HomelabError:
-            pass
-    return neighbour(address)
+def _own_mac(address: str) -> str:
+    """The MAC address of the card with an address, asked of a Talos that lets everybody in; "" if it can't say."""
+    try:
+        with Talos.insecure(address) as talos:
+            return card(talos, address)[0]
+    except HomelabError:
+        return ""
 
 
 def card(talos: Talos, address: str) -> tuple[str, str]:
