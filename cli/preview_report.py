@@ -6,7 +6,8 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from providers.errors import HomelabError, UserError
 
 PREVIEW_S = 1800.0
 LARGEST_BYTES = 64 << 20  # of a document that was made elsewhere
+_CREDENTIALS = ("PULUMI_", "AWS_")
 _NAME = re.compile(r"[\w.-]{1,100}\Z")
 
 Given = Annotated[Path | None, typer.Option("--from", help="A document that --save wrote; nothing is previewed.")]
@@ -45,20 +47,20 @@ def command(
 
     Exit code 0: nothing would be lost, or all of it is acknowledged, by `--acknowledge` or by a label
     `acknowledge:NAME` of the pull request. Exit code 1: something would be lost unacknowledged, or the preview or the
-    report failed. It changes nothing, and no secret gets into the report.
+    report failed; where it only comments for another run (`workflow_run`), that run's exit code tells. It changes
+    nothing, and no secret gets into the report.
     """
     environ = os.environ
+    _forget_empty(environ)
     raw = _read(given) if given is not None else taken(Engine(stacks.find(stack)))
-    hub, pull = _pull_request(environ, post=post)
-    labels = pull.acknowledged if pull is not None else frozenset()
-    made = report.build(_named(stack), document.of(raw), {*labels, *(acknowledge or ())})
+    audience = _audience(environ, post=post)
+    made = report.build(_named(stack), document.of(raw), {*audience.acknowledged, *(acknowledge or ())})
     text = markdown.render(made)
     if save is not None:
         _write(save, json.dumps(document.of(raw).as_json(), indent=1, ensure_ascii=False) + "\n")
     _tell(made, text, out, as_json=as_json, summary=environ.get("GITHUB_STEP_SUMMARY"))
-    if hub is not None:
-        _comment(hub, pull, stack, text)
-    if not made.ok:
+    audience.comment(markdown.marker(stack), text)
+    if not made.ok and not audience.stands_in:
         raise typer.Exit(1)
 
 
@@ -145,18 +147,50 @@ def _named(stack: str) -> str:
     return stack
 
 
-def _pull_request(environ: Mapping[str, str], *, post: bool) -> tuple[github.GitHub | None, github.PullRequest | None]:
-    """Where to comment, if that is asked for, and the pull request that the run is about."""
+@dataclass(frozen=True)
+class Audience:
+    """Who reads a report.
+
+    Attributes:
+        hub: where to comment; None where only the file or the terminal is meant.
+        pull: the pull request that the run is about, if it is about one.
+        stands_in: whether this run only comments for another one, which has given its verdict already.
+    """
+
+    hub: github.GitHub | None
+    pull: github.PullRequest | None
+    stands_in: bool = False
+
+    @property
+    def acknowledged(self) -> frozenset[str]:
+        """What its labels acknowledge."""
+        return self.pull.acknowledged if self.pull is not None else frozenset()
+
+    def comment(self, mark: str, text: str) -> None:
+        """Have the report as the pull request's comment, where that is meant."""
+        if self.hub is not None and self.pull is not None:
+            words.say(f"commented: {self.hub.upsert(self.pull.number, mark, text)}")
+        elif self.hub is not None:
+            words.say("no open pull request has this commit as its head any more; nothing to comment on")
+
+
+def _audience(environ: Mapping[str, str], *, post: bool) -> Audience:
     pull = github.pull_request(environ)
     if not post:
-        return None, pull
+        return Audience(None, pull)
     hub = github.GitHub(github.target(environ))
     run = github.event(environ).get("workflow_run")
     if isinstance(run, Mapping):
-        return hub, hub.started_by(run)
+        return Audience(hub, hub.started_by(run), stands_in=True)
     if pull is None:
         raise UserError("--post: this run is about no pull request; GITHUB_EVENT_PATH or GITHUB_REF would name it")
-    return hub, hub.labelled(pull.number)
+    return Audience(hub, hub.labelled(pull.number))
+
+
+def _forget_empty(environ: MutableMapping[str, str]) -> None:
+    """A CI gives a secret that it doesn't have as an empty variable, which is not the same as none."""
+    for name in [name for name, value in environ.items() if name.startswith(_CREDENTIALS) and not value]:
+        del environ[name]
 
 
 def _tell(made: Report, text: str, out: Path | None, *, as_json: bool, summary: str | None) -> None:
@@ -169,13 +203,6 @@ def _tell(made: Report, text: str, out: Path | None, *, as_json: bool, summary: 
     if summary:
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(text + "\n")
-
-
-def _comment(hub: github.GitHub, pull: github.PullRequest | None, stack: str, text: str) -> None:
-    if pull is None:
-        words.say("no open pull request has this commit as its head any more; nothing to comment on")
-        return
-    words.say(f"commented: {hub.upsert(pull.number, markdown.marker(stack), text)}")
 
 
 def _write(path: Path, text: str) -> None:

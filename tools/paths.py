@@ -76,6 +76,11 @@ def promtool() -> Path:
     return home(pins.PROMETHEUS_CLIENT) / "bin" / "promtool"
 
 
+def actionlint() -> Path:
+    """The checker of GitHub's workflows."""
+    return home(pins.WORKFLOW_LINTER) / "bin" / "actionlint"
+
+
 def virtualenv(root: Path = ROOT) -> Path:
     """The checkout's Python."""
     return root / ".venv"

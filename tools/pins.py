@@ -26,6 +26,7 @@ KUBERNETES_PLUGIN = "4.25.0"
 RANDOM_PLUGIN = "4.21.4"
 HELM = "3.18.6"
 PROMTOOL = "3.10.0"
+ACTIONLINT = "1.7.12"
 
 # No cgo: nothing but Go is needed to build, and the programs run on any libc. No symbol tables: half the size.
 GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false", "GOWORK": "off"}
@@ -304,7 +305,22 @@ PROMETHEUS_CLIENT = Tool(
     ),
 )
 
-TEST_TOOLS = (TALOS_CLIENT, HELM_CLIENT, PROMETHEUS_CLIENT)
+WORKFLOW_LINTER = Tool(
+    name="actionlint",
+    title="actionlint, for tests only",
+    version=ACTIONLINT,
+    minutes=1.0,
+    builds=(
+        GoBuild(
+            folder="actionlint",
+            packages=("github.com/rhysd/actionlint/cmd/actionlint",),
+            programs=("actionlint",),
+            set_variables=(f"github.com/rhysd/actionlint.version={ACTIONLINT}",),
+        ),
+    ),
+)
+
+TEST_TOOLS = (TALOS_CLIENT, HELM_CLIENT, PROMETHEUS_CLIENT, WORKFLOW_LINTER)
 
 
 def key(tool: Tool, modules: Path = GO_MODULES) -> str:

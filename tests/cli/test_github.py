@@ -1,122 +1,26 @@
-"""GitHub's REST API as far as a comment needs it, against a server on loopback that keeps what it is told."""
+"""GitHub's REST API as far as a comment needs it, against a forge on loopback."""
 
 from __future__ import annotations
 
 import json
-import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from cli.github import GitHub, PullRequest, Target, pull_request, target
+from cli.github import PullRequest, Target, pull_request, target
 from providers.errors import AuthError, ProtocolError, RefusedError, UnreachableError, UserError
+from tests.cli.forge import REPOSITORY, RUN, TOKEN, Forge, serving
 from tests.cli.test_preview_report import recorded, verb
 
 MARK = "<!-- homelab preview-report: homelab -->"
-TOKEN = "ghs_of-this-run"
-REPOSITORY = "ann/homelab"
-
-
-class Forge(ThreadingHTTPServer):
-    """One repository: pull requests, and the comments of pull request 7."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.comments: list[dict[str, Any]] = []
-        self.pulls: list[dict[str, Any]] = [{"number": 7, "labels": [{"name": "acknowledge:node4"}, {"name": "bug"}]}]
-        self.calls: list[str] = []
-        self.failing: list[int] = []  # statuses that are answered first
-        self.status = 0  # that is always answered
-        self.ignores_pages = False
-
-    @property
-    def api(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def client(self, token: str = TOKEN) -> GitHub:
-        return GitHub(Target(self.api, REPOSITORY, token), pause_s=0.01)
-
-    def say(self, *bodies: str) -> None:
-        for body in bodies:
-            self.comments.append({"id": len(self.comments) + 1, "body": body})
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Forge
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-    def _answer(self, status: int, content: Any) -> None:
-        data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _refused(self) -> bool:
-        self.server.calls.append(f"{self.command} {self.path}")
-        if self.headers["Authorization"] != f"Bearer {TOKEN}":
-            self._answer(401, {"message": "Bad credentials"})
-            return True
-        status = self.server.failing.pop(0) if self.server.failing else self.server.status
-        if status:
-            self._answer(status, {"message": "Resource not accessible by integration"})
-        return bool(status)
-
-    def do_GET(self) -> None:
-        if self._refused():
-            return
-        url = urlsplit(self.path)
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
-        if url.path == f"/repos/{REPOSITORY}/pulls/7":
-            self._answer(200, self.server.pulls[0])
-        elif url.path == f"/repos/{REPOSITORY}/pulls":
-            wanted = [p for p in self.server.pulls if p.get("from") == query["head"] and query["state"] == "open"]
-            self._answer(200, wanted)
-        elif url.path == f"/repos/{REPOSITORY}/issues/7/comments":
-            size, page = int(query["per_page"]), int(query["page"])
-            self._answer(200, self.server.comments[(page - 1) * size : page * size])
-        else:
-            self._answer(404, {"message": "Not Found"})
-
-    def do_POST(self) -> None:
-        body = self._body()
-        if self._refused():
-            return
-        made = {"id": len(self.server.comments) + 1, **body, "html_url": "https://github.test/7#1"}
-        self.server.comments.append(made)
-        self._answer(201, made)
-
-    def do_PATCH(self) -> None:
-        body = self._body()
-        if self._refused():
-            return
-        number = int(re.search(r"/issues/comments/(\d+)$", self.path)[1])  # type: ignore[index]
-        comment = next(one for one in self.server.comments if one["id"] == number)
-        comment.update(body)
-        self._answer(200, {**comment, "html_url": f"https://github.test/7#{number}"})
-
-    def _body(self) -> dict[str, Any]:
-        return dict(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
 
 @pytest.fixture
 def forge() -> Iterator[Forge]:
-    server = Forge()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join(5)
-    server.server_close()
+    with serving() as server:
+        yield server
 
 
 def test_the_first_report_is_a_new_comment(forge: Forge) -> None:
@@ -189,9 +93,6 @@ def test_a_forge_that_is_away(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> 
 def test_labels_are_read_as_they_are_now(forge: Forge) -> None:
     assert forge.client().labelled(7) == PullRequest(7, ("acknowledge:node4", "bug"))
     assert forge.client().labelled(7).acknowledged == {"node4"}
-
-
-RUN = {"head_repository": {"owner": {"login": "bob"}}, "head_branch": "more/nodes", "head_sha": "c0ffee"}
 
 
 def test_a_forks_pull_request_is_found_by_its_head(forge: Forge) -> None:
@@ -270,7 +171,7 @@ def test_a_failed_preview_is_a_comment_too(forge: Forge, tmp_path: Path) -> None
 def test_the_run_that_comments_for_another_finds_its_pull_request(forge: Forge, tmp_path: Path) -> None:
     forge.pulls = [{"number": 7, "from": "bob:more/nodes", "head": {"sha": "c0ffee"}}]
     env = environment(forge, tmp_path, {"workflow_run": RUN})
-    assert verb(*recorded("node_added"), "--post", env=env).exit_code == 0
+    assert verb(*recorded("worker_reinstalled"), "--post", env=env).exit_code == 0  # the other run has ended with 1
     assert len(forge.comments) == 1
     env = environment(forge, tmp_path, {"workflow_run": {**RUN, "head_sha": "beef"}})
     late = verb(*recorded("node_added"), "--post", env=env)

@@ -97,3 +97,8 @@ def test_promtool_says_its_pinned_version_and_tells_a_rule_that_can_not_be_read(
     rules.write_text("groups: [{name: probe, rules: [{alert: Away, expr: up ==}]}]\n")
     bad = subprocess.run([paths.promtool(), "check", "rules", rules], capture_output=True, text=True, timeout=60)
     assert bad.returncode != 0
+
+
+def test_actionlint_says_its_pinned_version():
+    done = subprocess.run([paths.actionlint(), "-version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(f"{pins.ACTIONLINT}\n")
