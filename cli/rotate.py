@@ -68,6 +68,9 @@ def command(
     stack: StackName = "twin",
     board: Annotated[str | None, typer.Option("--board", help="For bmc-password: which board.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="Say what each costs, and change nothing.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show what the next step would change, and change nothing.")
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -83,6 +86,9 @@ def command(
         return
     _known(what)
     chosen = stacks.find(stack)
+    if preview:
+        _preview(chosen, what)
+        return
     if what == "bmc-password":
         rotate_logins.board(chosen, board)
     elif what == "grafana-password":
@@ -105,6 +111,17 @@ def _list(*, as_json: bool) -> None:
 def _known(what: str) -> None:
     if what not in COSTS:
         raise UserError(f"no {what!r} to rotate; {stacks.suggestion(what, list(COSTS))}")
+
+
+def _preview(stack: Stack, what: str) -> None:
+    if what not in STEPS:
+        raise UserError(f"--preview: {what} has no steps; `homelab rotate --list` says what happens")
+    runs = HomelabRuns(stack)
+    step = runs.held().rotation.step + 1
+    words.say(f"{what}: step {step} of {len(STEPS[what])}" if step <= len(STEPS[what]) else f"{what}: its end")
+    code = runs.preview(wish(what, step))
+    if code:
+        raise typer.Exit(code)
 
 
 def _keys(stack: Stack, what: str, *, yes: bool) -> None:

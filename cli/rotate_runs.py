@@ -62,6 +62,10 @@ class HomelabRuns:
         """See `Runs`."""
         return self._run("preview", "--", "--expect-no-changes") == 0
 
+    def preview(self, wish: str) -> int:
+        """Run `homelab preview` with a wish; its exit code."""
+        return self._run("preview", wish=wish)
+
     def up(self, wish: str) -> None:
         """See `Runs`."""
         self._finished(self._run("up", "--yes", wish=wish))

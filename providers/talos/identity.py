@@ -100,6 +100,16 @@ def stored_certificate(path: Path) -> ClientCert | None:
         raise UserError(f"{path}: not a talosconfig ({error}); mend or delete it") from error
 
 
+def given_another(lab: Lab, bundle: SecretsBundle) -> bool:
+    """Whether a talosconfig of another cluster was put in place for the nodes to be taken over with.
+
+    One from before a rotation, such as another machine's, is none: the nodes answer to the keys that are known.
+    """
+    if not other_cluster(lab.talosconfig, bundle):
+        return False
+    return Mode.OURS not in _probe_all(lab.control_planes, ClientCert(bundle.os.crt, "", "")).values()
+
+
 def other_cluster(path: Path, bundle: SecretsBundle) -> bool:
     """Whether the talosconfig at `path` belongs to another cluster than `bundle`."""
     try:

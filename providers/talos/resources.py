@@ -46,7 +46,7 @@ class SecretsProvider(Provider):
         if rotation.is_due(rotation.unpack(olds.get("rotation")), str(news.get("rotate") or "")):
             Reporter().info(f"keys: step {news['rotate']}")
             return DiffResult(changes=True)
-        return DiffResult(changes=identity.other_cluster(Path(news["talosconfig_path"]), _bundle(olds)))
+        return DiffResult(changes=identity.given_another(_lab(news), _bundle(olds)))
 
     def create(self, props: Props) -> CreateResult:
         """Read the secrets back where a cluster answers, else make them."""

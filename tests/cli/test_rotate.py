@@ -192,6 +192,12 @@ def test_what_cannot_be_rotated_is_named(capsys: pytest.CaptureFixture[str]) -> 
     assert "did you mean 'os-ca'?" in done.output
 
 
+def test_what_has_no_steps_has_no_preview() -> None:
+    done = CliRunner().invoke(app, ["rotate", "grafana-password", "--preview"])
+    assert done.exit_code == 1
+    assert "has no steps" in done.output
+
+
 def state(**outputs: Any) -> list[dict[str, Any]]:
     secret = {key: {SIGNATURE: SECRET, "plaintext": json.dumps(value)} for key, value in outputs.items()}
     return [{"urn": "urn:pulumi:twin::homelab::pulumi-python:dynamic/talos:Secrets::secrets", "outputs": secret}]

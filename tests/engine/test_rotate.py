@@ -117,6 +117,13 @@ def boots(lab: Sandbox) -> dict[str, int]:
     return dict(lab.count("boot_started"))
 
 
+def test_a_preview_shows_the_first_step_and_takes_none(lab: Sandbox) -> None:
+    said = lab.run("rotate", "os-ca", "--preview").ok().output
+    assert "talos:Secrets secrets update" in said
+    assert "talos:Machine node1-machine update" in said
+    lab.preview_unchanged().ok()
+
+
 def test_the_os_authority_while_clients_are_connected(lab: Sandbox) -> None:
     old_cert, before, begun = read_talosconfig(left(lab, "talosconfig")), authority(lab, "os-ca"), boots(lab)
     with TalosGap(lab) as talos, Following(lab) as api:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,13 +17,13 @@ from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, HomelabError, RefusedError
-from providers.talos import rotate_check, rotate_live
+from providers.talos import identity, rotate_check, rotate_live
 from providers.talos.client import ApplyMode, Mode, Talos, probe
 from providers.talos.config import NodeConfig, render, same
 from providers.talos.pki import NOTHING, ClientCert
 from providers.talos.rotate_check import Client, Nodes, clients, prove_talos
 from providers.talos.rotation import NONE, Rotation, advance, wish
-from providers.talos.secrets import SecretsBundle
+from providers.talos.secrets import SecretsBundle, talosconfig
 from providers.talos.wire import admin
 from tests.twin.talos_scene import Scene
 
@@ -279,6 +280,20 @@ def test_a_worker_reboots_into_a_new_token_after_the_control_planes(lab: Lab) ->
         reboot_into(lab, "m2")
         waiting.result(60)
     assert lab.modes() == {Mode.OURS}
+
+
+def test_a_talosconfig_from_before_a_rotation_is_not_another_clusters(lab: Lab, tmp_path: Path) -> None:
+    """Such as the one on a machine that did not run the rotation."""
+    path = tmp_path / "talosconfig"
+    path.write_text(talosconfig("test", lab.bundle.issue_client(), list(lab.addresses.values())))
+    house = identity.Lab("test", lab.nodes.control_planes, lab.nodes.workers, path)
+    stranger = SecretsBundle.generate()
+    assert identity.given_another(house, stranger)
+    for number in (1, 2, 3):
+        lab.step(number)
+        lab.give_all()
+    assert identity.other_cluster(path, lab.bundle)
+    assert not identity.given_another(house, lab.bundle)
 
 
 def test_a_snapshot_of_keys_needs_no_node() -> None:
