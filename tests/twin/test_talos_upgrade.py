@@ -259,3 +259,31 @@ def test_mirror_pods_follow_the_images_and_each_boot() -> None:
     assert after["metadata"]["ownerReferences"][0]["uid"] == "a-uid"
     asyncio.run(staticpods.publish(api, config("v1.36.1"), "n1", "boot-2"))
     assert api.kept["kube-apiserver-n1"] is not after
+
+
+def test_a_connection_still_in_its_handshake_ends_with_the_system_it_was_for(scene: Scene) -> None:
+    class Wire(asyncio.WriteTransport):
+        aborted = False
+
+        def abort(self) -> None:
+            self.aborted = True
+
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return default
+
+        def write(self, data: Any) -> None:
+            assert self.aborted
+
+        def is_closing(self) -> bool:
+            return self.aborted
+
+    wire = Wire()
+
+    def act() -> None:
+        api = scene.system("m2").api
+        connection = api._server._protocol_factory()  # type: ignore[union-attr]
+        scene.machines["m2"].power_off()
+        connection.connection_made(wire)
+
+    scene.do(act)
+    assert wire.aborted

@@ -30,10 +30,13 @@ class _Connection(H2Protocol):
     """A connection that can fall silent without being closed."""
 
     silent = False
+    over = False  # the system that it was for has ended
     transport: asyncio.BaseTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        if self.over and isinstance(transport, asyncio.WriteTransport):
+            transport.abort()  # the handshake came to its end after the system's
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -264,5 +267,6 @@ def _silent(system: Os) -> list[_Connection]:
 
 
 def _abort(connection: _Connection) -> None:
+    connection.over = True
     if isinstance(connection.transport, asyncio.WriteTransport):
         connection.transport.abort()

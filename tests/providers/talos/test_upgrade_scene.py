@@ -65,11 +65,11 @@ class Lab:
             if system.kubelet is not None and system.stage == "running":
                 system.kubelet.ready = True
 
-    def bring(self, schematic_id: str = ID) -> Running:
+    def bring(self, patience_s: float = 60) -> Running:
         installer = f"{self.scene.net}.2:8080/metal-installer/{ID}:v1.13.9"
-        target = Target("v1.13.9", schematic_id, installer)
+        target = Target("v1.13.9", ID, installer)
         node = Node("n2", f"{self.scene.net}.12", 2, self.device)
-        return bring(node, target, Reporter(""), lambda seconds: Deadline(min(seconds / 100, 5.0)))
+        return bring(node, target, Reporter(""), lambda _: Deadline(patience_s))
 
     def close(self) -> None:
         self._ended.set()
@@ -97,7 +97,7 @@ def test_a_node_is_upgraded_and_confirmed(lab: Lab) -> None:
 
 def test_a_node_that_is_not_ready_on_its_new_version_is_rolled_back(lab: Lab) -> None:
     with pytest.raises(UpgradeError, match=r"rolled back to Talos v1\.12\.11, where it is not ready either") as caught:
-        lab.bring()
+        lab.bring(6)
     assert "nodeReady" in str(caught.value)
     assert [event["by"] for event in lab.scene.events("rolled_back")] == ["request"]
 
@@ -105,14 +105,14 @@ def test_a_node_that_is_not_ready_on_its_new_version_is_rolled_back(lab: Lab) ->
 def test_a_kernel_that_hangs_once_is_helped_by_its_board(lab: Lab) -> None:
     lab.healthy()
     lab.fault("upgrade-never-boots")
-    assert lab.bring().version == "v1.13.9"
+    assert lab.bring(15).version == "v1.13.9"
     assert lab.cycled == 1
 
 
 def test_a_kernel_that_never_boots_is_left_with_what_to_type(lab: Lab) -> None:
     lab.fault("upgrade-never-boots", times=99)
     with pytest.raises(UpgradeError, match=r"its other slot still holds v1\.12\.11"):
-        lab.bring()
+        lab.bring(6)
     assert lab.cycled == 1
 
 
@@ -120,5 +120,5 @@ def test_a_kernel_that_never_boots_is_left_with_what_to_type(lab: Lab) -> None:
 def test_a_node_that_comes_back_as_it_was_is_no_success(lab: Lab, fault: str) -> None:
     lab.fault(fault)
     with pytest.raises(UpgradeError, match=r"came back on Talos v1\.12\.11"):
-        lab.bring()
+        lab.bring(6)
     assert lab.cycled == 0
