@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,13 +53,29 @@ class Place:
         return Engine(Stack(stack, self.folder / "toy"), {**self.environment, **more})
 
     def start(self, toys: int) -> subprocess.Popen[bytes]:
-        """Begin an `up` in a process group of its own, of so many toys that take a second each."""
-        environment = {**self.environment, "TOYS": str(toys)}
+        """Begin an `up` in a process group of its own, of so many toys that take a second each; one is being made."""
+        environment, begun = {**self.environment, "TOYS": str(toys)}, self.log().count("sleeper")
         with (self.folder / "out").open("a") as out:
-            return subprocess.Popen(
+            run = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, str(self.folder / "toy"), json.dumps(environment)],
                 cwd=ROOT, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
+        end = time.monotonic() + WAIT_S
+        while self.log().count("sleeper") == begun:
+            assert run.poll() is None, self.said()
+            assert time.monotonic() < end, self.said()
+            time.sleep(0.1)
+        return run
+
+    def cut_off(self, toys: int) -> None:
+        """Begin such an `up`, and kill it."""
+        run = self.start(toys)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+
+    def log(self) -> str:
+        """What the toys noted."""
+        return (self.folder / "log").read_text()
 
     def said(self) -> str:
         """What those said."""
@@ -88,27 +104,16 @@ def toy(folder: Path, backend: dict[str, str], bucket: Bucket | None = None) -> 
     return place
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+@pytest.fixture(scope="module", params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One for all tests; each begins with an `up` of what it wants there."""
+    folder = tmp_path_factory.mktemp(request.param)
     if request.param == "folder":
-        (tmp_path / "kept").mkdir()
-        yield toy(tmp_path, {"PULUMI_BACKEND_URL": f"file://{tmp_path}/kept"})
+        (folder / "kept").mkdir()
+        yield toy(folder, {"PULUMI_BACKEND_URL": f"file://{folder}/kept"})
         return
-    with Bucket(tmp_path) as bucket:
-        yield toy(tmp_path, bucket.environment, bucket)
-
-
-def until(happens: Callable[[], object], run: subprocess.Popen[bytes], place: Place) -> None:
-    end = time.monotonic() + WAIT_S
-    while not happens():
-        assert run.poll() is None, place.said()
-        assert time.monotonic() < end, place.said()
-        time.sleep(0.1)
-
-
-def working(place: Place) -> bool:
-    """Whether a toy of the long run is being made."""
-    return "sleeper" in (place.folder / "log").read_text()
+    with Bucket(folder) as bucket:
+        yield toy(folder, bucket.environment, bucket)
 
 
 def test_the_state_is_there_and_nowhere_else(place: Place) -> None:
@@ -120,13 +125,10 @@ def test_the_state_is_there_and_nowhere_else(place: Place) -> None:
     if place.bucket:
         assert ".pulumi/stacks/homelab/toy.json" in place.bucket.objects()
         assert not (place.folder / "kept").exists()
-    engine.remove()
-    assert not engine.exists()
 
 
 def test_two_runs_at_once(place: Place) -> None:
     run, engine = place.start(toys=30), place.engine()
-    until(lambda: working(place), run, place)
     host = socket.gethostname()
     way_out = "homelab state unlock --stack toy"
     with pytest.raises(RefusedError, match=rf"process \d+ of \S+ on {host} since 20\S+; wait .*: {way_out}"):
@@ -141,10 +143,8 @@ def test_two_runs_at_once(place: Place) -> None:
 
 
 def test_a_run_that_was_cut_off(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
-    run, engine = place.start(toys=30), place.engine(TOYS="30")
-    until(lambda: working(place), run, place)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    engine = place.engine(TOYS="60")
+    place.cut_off(toys=60)
     engine.select()
     assert "released the lock that an ended run had left: process" in capfd.readouterr().err
     cut = [one.name for one in engine.pending()]
@@ -162,10 +162,8 @@ def test_a_run_that_was_cut_off(place: Place, capfd: pytest.CaptureFixture[str])
 def test_what_the_engine_carries_along_for_ever_is_why_marks_are_cleared(place: Place) -> None:
     if place.bucket:
         pytest.skip("the same engine")
-    run, engine = place.start(toys=4), place.engine(TOYS="4")
-    until(lambda: working(place), run, place)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    engine = place.engine(TOYS="64")
+    place.cut_off(toys=64)
     engine.select()
     assert engine.pending()
     assert engine.run("up", "--yes") == 0
@@ -186,6 +184,7 @@ def test_a_lock_of_another_machine_is_given_up_by_its_owner_only(place: Place) -
 
 def test_a_copy_is_put_back(place: Place) -> None:
     engine = place.engine(TOYS="1")
+    assert place.engine().run("up", "--yes") == 0
     copy = state.make(engine.stack, State(engine.export()), None)
     assert engine.run("up", "--yes") == 0
     present = State(engine.export())
@@ -199,6 +198,7 @@ def test_a_copy_is_put_back(place: Place) -> None:
 
 def test_a_copy_moves_to_another_backend(place: Place, tmp_path: Path) -> None:
     engine = place.engine()
+    assert engine.run("up", "--yes") == 0
     copy = state.make(engine.stack, State(engine.export()), tmp_path)
     (tmp_path / "other").mkdir()
     other = place.engine(PULUMI_BACKEND_URL=f"file://{tmp_path}/other")
@@ -220,6 +220,14 @@ def test_a_state_that_is_not_ours_is_refused_by_us_and_by_the_engine(place: Plac
         another.replace(copy.state.text)
     with pytest.raises(RefusedError, match="another passphrase"):
         state.refuse_foreign(place.engine(PULUMI_CONFIG_PASSPHRASE="toys"), copy)
+
+
+def test_what_is_removed_is_gone(place: Place) -> None:
+    engine = place.engine()
+    engine.remove()
+    assert not engine.exists()
+    if place.bucket:
+        assert not any(key.endswith("toy.json") for key in place.bucket.objects())
 
 
 # The whole of it.
