@@ -14,7 +14,8 @@ from cli.stacks import Stack
 from components.spec import spec
 from providers.discovery.cluster import Member
 from providers.discovery.description import Described, describe
-from providers.talos import difference, plan
+from providers.errors import UserError
+from providers.talos import difference, documents, plan
 from providers.talos.config import NodeConfig, render
 from providers.talos.difference import Change
 from providers.talos.secrets import SecretsBundle
@@ -69,7 +70,8 @@ def take(
     sections = _sections(describe(members, vip), boards, slots)
     bare = _settings(sections, stack)
     differing = {
-        member.name: _keepable(difference.changes(_rendered(member, bare, bundle), member.config)) for member in members
+        member.name: _keepable(difference.changes(_rendered(member, bare, bundle), _wished(member, bare)))
+        for member in members
     }
     _with_patches(sections, differing)
     lab = _settings(sections, stack)
@@ -113,6 +115,38 @@ def _rendered(member: Member, lab: Settings, bundle: SecretsBundle) -> str:
         for host, login in lab.cluster.registries.credentials.items()
     }
     return render(NodeConfig.from_dict({**spec(lab.nodes[member.name], lab), "credentials": logins}), bundle)
+
+
+def _wished(member: Member, lab: Settings) -> str:
+    """What the node is to have: what it has, and the VIP where its control planes shared none before.
+
+    Raises:
+        UserError: nobody can tell on which of its interfaces.
+    """
+    config = documents.load(member.config)
+    network = documents.main(config).setdefault("machine", {}).setdefault("network", {})
+    interfaces: list[dict[str, Any]] = network.get("interfaces") or []
+    if not member.leads or any(item.get("vip") for item in interfaces):
+        return member.config
+    # Without a word on interfaces, Talos asks DHCP on every one.
+    network["interfaces"] = interfaces or [{"deviceSelector": {"hardwareAddr": member.mac}, "dhcp": True}]
+    _own_interface(member, network["interfaces"])["vip"] = {"ip": str(lab.cluster.endpoint.vip)}
+    return documents.dump(config)
+
+
+def _own_interface(member: Member, interfaces: list[dict[str, Any]]) -> dict[str, Any]:
+    mine = [item for item in interfaces if _is_on(item, member)] or (interfaces if len(interfaces) == 1 else [])
+    if len(mine) != 1:
+        raise UserError(
+            f"{member.name}: which of its {len(interfaces)} interfaces shall have the VIP? Put it there "
+            f"(machine.network.interfaces[].vip) on every control plane first"
+        )
+    return mine[0]
+
+
+def _is_on(item: Mapping[str, Any], member: Member) -> bool:
+    selected = str((item.get("deviceSelector") or {}).get("hardwareAddr", "")).lower()
+    return item.get("interface") == member.link or selected == member.mac
 
 
 def _keepable(found: Sequence[Change]) -> list[Change]:

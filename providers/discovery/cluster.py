@@ -42,6 +42,7 @@ class Member:
         address: its own address in the LAN, never the VIP.
         network: that address with its prefix length.
         mac: of the network card that has it.
+        link: the kernel's name of that card.
         talos: version, `v1.13.9`.
         schematic: what its image was made from; None when it is no factory's.
         extensions: names in the image.
@@ -52,6 +53,7 @@ class Member:
     address: str
     network: str
     mac: str
+    link: str
     talos: str
     schematic: str | None
     extensions: tuple[str, ...]
@@ -155,13 +157,14 @@ def _outcome(address: str, cert: ClientCert) -> Member | HomelabError:
 
 def _member(address: str, cert: ClientCert) -> Member:
     with Talos.secure(address, cert) as talos:
-        mac, network = modules.card(talos, address)
+        card = modules.card(talos, address)
         version = talos.version(timeout_s=READ_S)
         return Member(
             name=talos.hostname(timeout_s=READ_S),
-            address=network.partition("/")[0] or address,
-            network=network,
-            mac=mac,
+            address=card.network.partition("/")[0] or address,
+            network=card.network,
+            mac=card.mac,
+            link=card.link,
             talos=version.tag,
             schematic=talos.schematic(timeout_s=READ_S),
             extensions=tuple(name for name in talos.extensions(timeout_s=READ_S) if name not in _DERIVED),

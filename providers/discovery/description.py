@@ -80,7 +80,10 @@ def _recipe(members: Sequence[Member]) -> Schematic | None:
 def _endpoint(leader: Member, vip: str) -> dict[str, Any]:
     url = urlsplit(str(_at(leader.main, "cluster", "controlPlane", "endpoint") or ""))
     host, port = url.hostname or "", url.port or 443
-    shared = vip or _vip(leader)
+    known = _vip(leader)
+    if vip and known and vip != known:
+        raise UserError(f"--vip {vip}: the control planes of this cluster share {known} already")
+    shared = known or vip
     if not shared:
         raise UserError(
             f"the control planes of this cluster share no address (its endpoint is {host}); settings need one: give a "
@@ -91,10 +94,17 @@ def _endpoint(leader: Member, vip: str) -> dict[str, Any]:
 
 
 def _vip(leader: Member) -> str:
-    found = documents.load(leader.config)
-    shared = [str(item.get("name")) for item in found if item.get("kind") == "Layer2VIPConfig"]
-    shared += [str(ip) for item in _interfaces(leader) if (ip := _at(item, "vip", "ip"))]
-    return next(iter(shared), "")
+    """The address that the control planes share, as their config says it.
+
+    Raises:
+        UserError: it is in a document of its own, beside which Talos takes no `interfaces`.
+    """
+    if any(item.get("kind") == "Layer2VIPConfig" for item in documents.load(leader.config)):
+        raise UserError(
+            f"{leader.name}: its VIP is in a Layer2VIPConfig document, which is not written here yet; move it to "
+            f"machine.network.interfaces[].vip of the control planes first"
+        )
+    return next((str(ip) for item in _interfaces(leader) if (ip := _at(item, "vip", "ip"))), "")
 
 
 def _interfaces(member: Member) -> list[Mapping[str, Any]]:

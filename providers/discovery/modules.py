@@ -48,6 +48,21 @@ class Evidence:
         return self.console or bool(self.name)
 
 
+@dataclass(frozen=True)
+class Card:
+    """A network card; "" is unknown.
+
+    Attributes:
+        link: the kernel's name of it.
+        mac: its MAC address.
+        network: its own address with the prefix length. A VIP (a /32, here for a while) is none.
+    """
+
+    link: str
+    mac: str
+    network: str
+
+
 def evidence(console: str, told: NodeInfo | None) -> Evidence:
     """What a module's console and its board's own notes tell, and what the module answers at the address in them."""
     address = printed_address(console)
@@ -72,30 +87,28 @@ def _own_mac(address: str) -> str:
     """The MAC address of the card with an address, asked of a Talos that lets everybody in; "" if it can't say."""
     try:
         with Talos.insecure(address) as talos:
-            return card(talos, address)[0]
+            return card(talos, address).mac
     except HomelabError:
         return ""
 
 
-def card(talos: Talos, address: str) -> tuple[str, str]:
-    """The MAC address of the network card with an address, and that address with its prefix length; "" if none.
-
-    A VIP (a /32, here for a while) stands for the node's own address on that card.
+def card(talos: Talos, address: str) -> Card:
+    """The network card that has an address.
 
     Raises:
         HomelabError: the node does not answer.
     """
     placed = [
-        (str(spec.get("address")), spec.get("linkName"))
+        (str(spec.get("address")), str(spec.get("linkName", "")))
         for _, spec in talos.listed("network", "AddressStatuses.net.talos.dev")
     ]
-    link = next((link for cidr, link in placed if cidr.partition("/")[0] == address), None)
+    link = next((link for cidr, link in placed if cidr.partition("/")[0] == address), "")
     mine = [cidr for cidr, other in placed if other == link and ":" not in cidr and not cidr.endswith("/32")]
     own = next((cidr for cidr in mine if cidr.partition("/")[0] == address), next(iter(mine), ""))
     for name, spec in talos.listed("network", "LinkStatuses.net.talos.dev"):
         if name == link:
-            return str(spec.get("permanentAddr") or spec.get("hardwareAddr") or "").lower(), own
-    return "", own
+            return Card(link, str(spec.get("permanentAddr") or spec.get("hardwareAddr") or "").lower(), own)
+    return Card(link, "", own)
 
 
 def neighbour(address: str, table: Path = ARP) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def member(config: str, number: int, **changes: Any) -> Member:
         address=f"192.168.7.1{number}",
         network=f"192.168.7.1{number}/24",
         mac=f"02:00:00:00:00:0{number}",
+        link="end0",
         talos="v1.13.9",
         schematic=RECIPE.id,
         extensions=("iscsi-tools", "util-linux-tools"),
@@ -226,15 +228,60 @@ def test_a_talos_that_the_program_does_not_know_is_refused(tmp_path: Path) -> No
         take(members, tmp_path)
 
 
-def test_without_a_shared_address_one_is_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "interfaces",
+    [
+        [],
+        [{"interface": "eth7", "addresses": ["192.168.7.11/24"], "routes": [{"gateway": "192.168.7.1"}]}],
+        [{"interface": "end1", "dhcp": True}, {"interface": "end0", "dhcp": True, "mtu": 9000}],
+        [{"interface": "end1"}, {"deviceSelector": {"hardwareAddr": "02:00:00:00:00:01"}, "dhcp": True}],
+    ],
+)
+def test_without_a_shared_address_one_is_added_to_what_is_there(interfaces: Any, tmp_path: Path) -> None:
+    """A patch that kept the interfaces as they are would take the VIP away that the new endpoint names."""
+
     def edit(number: int, config: list[dict[str, Any]]) -> None:
-        config[0]["machine"]["network"]["interfaces"][0].pop("vip", None)
+        network = config[0]["machine"]["network"]
+        network["interfaces"] = copy.deepcopy(interfaces)
+        if number > 1 and len(interfaces) > 1:
+            network["interfaces"][1] = {"interface": "end0", "dhcp": True}
         config[0]["cluster"]["controlPlane"]["endpoint"] = "https://192.168.7.11:6443"
 
     with pytest.raises(UserError, match=r"share no address .*--vip"):
         take(lab(edit), tmp_path)
-    taken = take(lab(edit), tmp_path, vip="192.168.7.9")
+    members = lab(edit)
+    taken = take(members, tmp_path, vip="192.168.7.9")
     assert "node1: cluster.controlPlane.endpoint, while it runs" in taken.left
+    assert any(line.startswith("node1: machine.network") for line in taken.left)
+    file = tmp_path / "Pulumi.cellar.yaml"
+    file.write_text(taken.text)
+    for one in members:
+        text = takeover._rendered(one, load(file), BUNDLE)
+        after = documents.main(documents.load(text))["machine"]["network"].get("interfaces", [])
+        assert [item["vip"]["ip"] for item in after if "vip" in item] == (["192.168.7.9"] if one.leads else [])
+        for before in one.main["machine"]["network"]["interfaces"]:
+            assert any(before.items() <= item.items() for item in after), "what was there stays"
+
+
+def test_a_vip_that_is_there_stays(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"share 192\.168\.7\.10 already"):
+        take(lab(), tmp_path, vip="192.168.7.9")
+
+
+def test_an_interface_for_the_vip_is_not_guessed(tmp_path: Path) -> None:
+    def edit(_: int, config: list[dict[str, Any]]) -> None:
+        config[0]["machine"]["network"]["interfaces"] = [{"interface": "a0"}, {"interface": "b0"}]
+
+    with pytest.raises(UserError, match="which of its 2 interfaces shall have the VIP"):
+        take(lab(edit), tmp_path, vip="192.168.7.9")
+
+
+def test_a_vip_in_a_document_of_its_own_is_refused(tmp_path: Path) -> None:
+    def edit(_: int, config: list[dict[str, Any]]) -> None:
+        config.append({"apiVersion": "v1alpha1", "kind": "Layer2VIPConfig", "name": "192.168.7.10", "link": "end0"})
+
+    with pytest.raises(UserError, match="Layer2VIPConfig"):
+        take(lab(edit), tmp_path)
 
 
 @pytest.mark.parametrize("schematic", ["f" * 64, None])

@@ -146,7 +146,7 @@ class Cards:
 
 @pytest.mark.parametrize("asked", ["10.0.0.9", "10.0.0.11"])
 def test_a_vip_stands_for_the_nodes_own_address(asked: str) -> None:
-    assert modules.card(cast("Talos", Cards()), asked) == ("02:aa:00:00:00:01", "10.0.0.11/24")
+    assert modules.card(cast("Talos", Cards()), asked) == modules.Card("end0", "02:aa:00:00:00:01", "10.0.0.11/24")
 
 
 def test_the_arp_table_is_a_hint(tmp_path: Path) -> None:

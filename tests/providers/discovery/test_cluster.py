@@ -107,7 +107,7 @@ def test_a_reader_is_no_administrator(lab: House) -> None:
 
 def member(name: str, address: str) -> Member:
     text = "version: v1alpha1\nmachine: {type: controlplane}\ncluster: {}\n"
-    return Member(name, address, "", "", "v1.13.9", None, (), text)
+    return Member(name, address, "", "", "", "v1.13.9", None, (), text)
 
 
 def test_etcd_counts_on_nobody_who_was_not_found(start_node: Callable[..., Node]) -> None:  # noqa: F811
