@@ -257,7 +257,7 @@ def test_without_a_shared_address_one_is_added_to_what_is_there(interfaces: Any,
     file.write_text(taken.text)
     for one in members:
         text = takeover._rendered(one, load(file), BUNDLE)
-        after = documents.main(documents.load(text))["machine"]["network"].get("interfaces", [])
+        after = documents.main(documents.load(text))["machine"].get("network", {}).get("interfaces", [])
         assert [item["vip"]["ip"] for item in after if "vip" in item] == (["192.168.7.9"] if one.leads else [])
         for before in one.main["machine"]["network"]["interfaces"]:
             assert any(before.items() <= item.items() for item in after), "what was there stays"
