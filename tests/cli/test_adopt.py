@@ -28,6 +28,7 @@ from providers.talos.secrets import SecretsBundle, talosconfig
 from settings import SettingsError, load
 
 BUNDLE = SecretsBundle.generate()
+OLD_CA = SecretsBundle.generate().os.crt
 RECIPE = Schematic("turingrk1", ("siderolabs/util-linux-tools", "siderolabs/iscsi-tools"))
 BOARDS: dict[str, dict[str, Any]] = {"board1": {"address": "192.168.7.60"}}
 SLOTS = {f"node{number}": ("board1", number) for number in range(1, 5)}
@@ -113,6 +114,7 @@ def theirs(number: int, config: list[dict[str, Any]]) -> None:
         cluster["etcd"].pop("advertisedSubnets")
         cluster["proxy"] = {"image": "registry.k8s.io/kube-proxy:v1.36.1"}
     machine.pop("certSANs")
+    machine["acceptedCAs"] = [{"crt": base64.b64encode(OLD_CA.encode()).decode()}]
     machine["sysctls"] = {"net.core.somaxconn": "65535"}
     machine["features"]["kubePrism"]["port"] = 7446
     cluster["discovery"] = {"enabled": True, "registries": {"service": {"disabled": False}}}
