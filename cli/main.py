@@ -19,12 +19,14 @@ from cli import (
     backup,
     credentials,
     drift,
+    image,
     init,
     kubeconfig,
     leaving,
     mirror,
     observe,
     preview_report,
+    rehearse,
     report,
     restore,
     rotate,
@@ -300,7 +302,9 @@ app.command("report")(report.command)
 app.add_typer(state.app, name="state")
 app.command("preview-report")(preview_report.command)
 app.command("twin-of")(twin_of.command)
+app.command("rehearse")(rehearse.command)
 app.command("drift")(drift.command)
+app.command("image")(image.command)
 
 
 def _own_pace(stack: Stack) -> Lab:
