@@ -17,7 +17,7 @@ from cli import stacks, twin_of_secrets, words
 from cli.options import Json
 from cli.stacks import Stack
 from cli.twin_of_hardware import hardware
-from cli.twin_of_settings import PREFIX, served, translated
+from cli.twin_of_settings import NETWORK, PREFIX, served, translated
 from providers.errors import RefusedError, UserError
 from settings import yamlfile
 
@@ -70,8 +70,16 @@ def name_of(real: str) -> str:
     return f"{real}-twin"
 
 
-def of(real: Stack, before: Mapping[str, Any] | None = None) -> Written:
-    """The twin of a real lab; see `cli.twin_of_hardware.hardware` for `before`.
+def of(
+    real: Stack, before: Mapping[str, Any] | None = None, name: str | None = None, network: int = NETWORK
+) -> Written:
+    """The twin of a real lab.
+
+    Args:
+        real: whose.
+        before: see `cli.twin_of_hardware.hardware`.
+        name: the twin's; by default that of the real one with `-twin`.
+        network: see `cli.twin_of_settings.Translation`.
 
     Raises:
         UserError: the settings are wrong, or speak of a twin already.
@@ -80,8 +88,8 @@ def of(real: Stack, before: Mapping[str, Any] | None = None) -> Written:
         raise UserError(f"stack {real.name} is a twin already; name a real lab, such as homelab")
     lab = settings.load(real.settings_file)
     raw = _sections(real.settings_file)
-    sections, run = translated(raw, lab, served(real.root / CHARTS))
-    name = name_of(real.name)
+    sections, run = translated(raw, lab, served(real.root / CHARTS), network)
+    name = name or name_of(real.name)
     document = {
         "encryptionsalt": twin_of_secrets.salt(),
         "config": {f"{PREFIX}{key}": value for key, value in sections.items()},
@@ -102,8 +110,9 @@ def save(made: Written, root: Path) -> Stack:
         if path.exists() and not path.read_text(encoding="utf-8").startswith(ORIGIN):
             raise RefusedError(f"{path.name}: was not written by `homelab twin-of`; nothing was changed")
     twin.settings_file.write_text(made.settings, encoding="utf-8")
-    head = f"{ORIGIN} {made.stack.removesuffix('-twin')}`: the hardware that the settings speak of.\n"
-    twin.lab_file.write_text(head + dumped(made.hardware), encoding="utf-8")
+    twin.lab_file.write_text(
+        f"{ORIGIN}`: the hardware that {twin.settings_file.name} speaks of.\n" + dumped(made.hardware), encoding="utf-8"
+    )
     return twin
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from cli.twin_of_settings import BOARD_PASSWORD, BOARD_PORT, FACTORY, FACTORY_PORT, Translation
+from cli.twin_of_settings import BOARD_PASSWORD, BOARD_PORT, FACTORY_PORT, Translation
 from settings import Node, Settings
 
 SHIPPED = Path("twin") / "labs" / "four.yaml"
@@ -32,7 +32,7 @@ def hardware(name: str, lab: Settings, run: Translation, root: Path, before: Map
             other has not must be there for both.
     """
     shipped = yaml.safe_load((root / SHIPPED).read_text(encoding="utf-8"))
-    factory = {**shipped["factory"], "address": FACTORY, "port": FACTORY_PORT}
+    factory = {**shipped["factory"], "address": run.factory, "port": FACTORY_PORT}
     made = {
         "name": name,
         **{key: shipped[key] for key in _KEPT},

@@ -22,9 +22,7 @@ from settings.models import DEFAULT_DISK
 from settings.problems import dotted
 
 PREFIX = "homelab:"
-BASE = IPv4Address("127.11.0.0")  # of the twin's LAN; the shipped twins have 127.10 and 127.16
-SERVICES = "127.12.0"  # of what a twin has outside of that LAN: its factory, and boards that are elsewhere
-FACTORY = f"{SERVICES}.2"
+NETWORK = 11  # 127.11 is the twin's LAN; the shipped twins have 127.10 and 127.16
 FACTORY_PORT = 8080
 BOARD_PORT = 8443  # 443 needs root
 BOARD_PASSWORD = "opens-this-board"  # noqa: S105  # a simulated board's
@@ -43,12 +41,14 @@ class Translation:
     Attributes:
         lan: the real lab's.
         charts: chart -> the version of it that a twin serves.
+        network: the LAN is in 127.NETWORK; what a twin has outside of its LAN is in the next one.
         boards: name -> address and port of the simulated board.
         notes: what the twin doesn't have, each in a line.
     """
 
     lan: IPv4Network
     charts: Mapping[str, str]
+    network: int = NETWORK
     boards: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -61,7 +61,22 @@ class Translation:
         """
         if self.lan.prefixlen < LONGEST_MASK:
             raise UserError(f"cluster.network.subnet: {self.lan} is too large for a twin; loopback has room for a /8")
-        return IPv4Network((BASE, self.lan.prefixlen), strict=False)
+        return IPv4Network((f"127.{self.network}.0.0", self.lan.prefixlen), strict=False)
+
+    @property
+    def services(self) -> str:
+        """The first three numbers of what is outside of the LAN: the factory, and boards that are elsewhere."""
+        return f"127.{self.network + 1}.0"
+
+    @property
+    def factory(self) -> str:
+        """Where images and charts come from."""
+        return f"{self.services}.2"
+
+    @property
+    def factory_url(self) -> str:
+        """The same as a URL."""
+        return f"http://{self.factory}:{FACTORY_PORT}"
 
     def moved(self, text: str) -> str:
         """A text with every address of the LAN in it moved to the twin's."""
@@ -84,18 +99,21 @@ class Translation:
         self.notes.append(f"{dotted(where)}: {why}")
 
 
-def translated(raw: Mapping[str, Any], lab: Settings, charts: Mapping[str, str]) -> tuple[dict[str, Any], Translation]:
+def translated(
+    raw: Mapping[str, Any], lab: Settings, charts: Mapping[str, str], network: int = NETWORK
+) -> tuple[dict[str, Any], Translation]:
     """The sections of the twin's settings, and how they came to be.
 
     Args:
         raw: the sections of the real settings as the file has them: `cluster`, `boards`, `nodes`, `platform`.
         lab: the same, read.
         charts: see `Translation`.
+        network: the same.
 
     Raises:
         UserError: the LAN is larger than loopback.
     """
-    run = Translation(lab.cluster.network.subnet, charts)
+    run = Translation(lab.cluster.network.subnet, charts, network)
     made: dict[str, Any] = {key: _without_secrets(run, value, (key,)) for key, value in raw.items()}
     made["cluster"] = _cluster(run, made["cluster"], lab)
     made["boards"] = {name: _board(run, name, lab) for name in lab.boards}
@@ -109,7 +127,7 @@ def _without_secrets(run: Translation, value: Any, where: Where) -> Any:
     if secrets.is_secure(value):
         stand_in = twin_of_secrets.stand_in(value["secure"])
         if where[-1] == "url":
-            stand_in = f"http://{FACTORY}:{FACTORY_PORT}/{stand_in[:16].replace('/', '-')}"
+            stand_in = f"{run.factory_url}/{stand_in[:16].replace('/', '-')}"
         return twin_of_secrets.sealed(stand_in)
     if isinstance(value, Mapping):
         return {key: _without_secrets(run, item, (*where, str(key))) for key, item in value.items()}
@@ -119,7 +137,7 @@ def _without_secrets(run: Translation, value: Any, where: Where) -> Any:
 
 
 def _cluster(run: Translation, section: Mapping[str, Any], lab: Settings) -> dict[str, Any]:
-    talos = {**section["talos"], "factory": f"http://{FACTORY}:{FACTORY_PORT}"}
+    talos = {**section["talos"], "factory": run.factory_url}
     for key in _ELSEWHERE:
         if talos.pop(key, None) is not None:
             run.leave_out(("cluster", "talos", key), "a twin installs its own image")
@@ -151,7 +169,7 @@ def _board_host(run: Translation, host: str) -> str:
         address = None
     if address is not None and address in run.lan:
         return str(run.address(address))
-    return f"{SERVICES}.{60 + len(run.boards)}"
+    return f"{run.services}.{60 + len(run.boards)}"
 
 
 def _node(run: Translation, section: Mapping[str, Any], name: str, lab: Settings) -> dict[str, Any]:
@@ -166,7 +184,7 @@ def _node(run: Translation, section: Mapping[str, Any], name: str, lab: Settings
 
 def _platform(run: Translation, section: Mapping[str, Any]) -> dict[str, Any]:
     made = {key: _part(run, key, value) for key, value in section.items()}
-    made["charts"] = {"mirror": f"http://{FACTORY}:{FACTORY_PORT}/charts"}
+    made["charts"] = {"mirror": f"{run.factory_url}/charts"}
     return made
 
 
