@@ -23,6 +23,7 @@ REBUILD_S = 7200.0  # a replica of 100 GB takes a quarter of an hour over gigabi
 OPEN_S = 60.0  # Talos itself opens a node again that it had closed
 API_S = 120.0
 MOST_NAMED = 3
+_BY_TALOS = "talos.dev/cordoned"
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,9 @@ class Calm:
         try:
             self._until(lambda: self._lack_before(busy()), BEFORE_S)
             self._until(self._volumes, REBUILD_S)
+            self._until(self._note, API_S)
         except DeadlineError as error:
             raise RefusedError(f"{lab.node}: not upgraded: {error}; `homelab status` shows the lab") from None
-        with self._kube() as kube:
-            view = kube.node(lab.node)
-            self._was_closed = bool(view and view.unschedulable)
 
     def after(self, boot: str) -> None:
         """Wait until the node takes part again, and etcd and the volumes are whole.
@@ -173,6 +172,14 @@ class Calm:
     def _volumes(self) -> str:
         with self._kube() as kube:
             return unsettled(longhorn.observe(kube))
+
+    def _note(self) -> str:
+        """Whether somebody has closed the node by hand; what Talos itself had closed, it opens again."""
+        with self._kube() as kube:
+            found = kube.look(f"/api/v1/nodes/{self._lab.node}") or {}
+        by_talos = _BY_TALOS in (found.get("metadata", {}).get("annotations") or {})
+        self._was_closed = bool(found.get("spec", {}).get("unschedulable")) and not by_talos
+        return ""
 
     def _open(self) -> None:
         """Have pods come back, unless somebody had closed the node by hand before."""
