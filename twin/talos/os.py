@@ -289,7 +289,7 @@ class Os:
 
     async def _renew_api(self) -> None:
         """Its authorities or names changed: a certificate is made at once."""
-        await self.api.renew(await self._api_leaf(), self.config_or_fail.accepted("machine"))
+        self.api.renew(await self._api_leaf(), self.config_or_fail.accepted("machine"))
         self.emit("api_renewed")
 
     async def _api_leaf(self) -> Pair:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import ssl
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -56,16 +56,6 @@ class _Server(Server):
         super().__init__([api])
         self._api = api
 
-    @property
-    def port(self) -> socket.socket:
-        """The listening socket."""
-        found: socket.socket = self._server.sockets[0]  # type: ignore[union-attr]
-        return found
-
-    def stop_listening(self) -> None:
-        """Leave the port to somebody else, and finish what is under way."""
-        self._server.close()  # type: ignore[union-attr]
-
     def _protocol_factory(self) -> H2Protocol:
         plain = super()._protocol_factory()
         connection = _Connection(plain.handler, plain.config, plain.h2_config)
@@ -85,6 +75,7 @@ class ApiServer:
         self.maintenance = True
         self.connections: list[_Connection] = []
         self._server: _Server | None = None
+        self._context: ssl.SSLContext | None = None
 
     @property
     def listening(self) -> bool:
@@ -97,24 +88,26 @@ class ApiServer:
         silent = _silent(self.system)
         while silent:
             _abort(silent.pop())
+        context = server_context(leaf, client_ca)
+        self._context, context.sni_callback = context, self._choose
         while True:
             server = _Server(self)
             try:
-                await server.start(self.system.address, PORT, ssl=server_context(leaf, client_ca))
+                await server.start(self.system.address, PORT, ssl=context)
             except OSError:
                 await asyncio.sleep(0.1)  # the last boot's socket is not gone yet
                 continue
             self._server = server
             return
 
-    async def renew(self, leaf: Pair, client_ca: bytes) -> None:
-        """Show another certificate, let other clients in; who is connected stays, and nobody is turned away."""
-        if self._server is None:
-            return
-        before, server = self._server, _Server(self)
-        await server.start(sock=before.port.dup(), ssl=server_context(leaf, client_ca))
-        before.stop_listening()
-        self._server = server
+    def renew(self, leaf: Pair, client_ca: bytes) -> None:
+        """Show another certificate and let other clients in, from the next connection on; who is connected stays."""
+        self._context = server_context(leaf, client_ca)
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Have a connection begin with what counts now: a listening socket keeps the context that it began with."""
+        if self._context is not None:
+            connection.context = self._context
 
     def cut(self, *, half_open: bool = False) -> None:
         """Close the port and every connection at once; half open, the connections stay and nothing comes any more."""

@@ -14,17 +14,16 @@ import pytest
 
 from providers import pace
 from providers.deadline import Deadline
-from providers.dynamic import Props
-from providers.engine import Reporter
 from providers.errors import DeadlineError, HomelabError, RefusedError
 from providers.talos import identity, rotate_check, rotate_live
 from providers.talos.client import ApplyMode, Mode, Talos, probe
-from providers.talos.config import NodeConfig, render, same
+from providers.talos.config import same
 from providers.talos.pki import NOTHING, ClientCert
-from providers.talos.rotate_check import Client, Nodes, clients, prove_talos
-from providers.talos.rotation import NONE, Rotation, advance, wish
+from providers.talos.rotate_check import Client, clients, prove_talos
+from providers.talos.rotation import NONE, Rotation, advance
 from providers.talos.secrets import SecretsBundle, talosconfig
 from providers.talos.wire import admin
+from tests.providers.talos.rotating import QUIET, Lab
 from tests.twin.talos_scene import Scene
 
 # A client that hangs up in the middle of TLS (as a probe does) leaves the server's side to the garbage collector:
@@ -33,82 +32,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
 )
 
-QUIET = Reporter(urn="")
 ROLES = {"m1": "controlplane", "m2": "controlplane", "m3": "worker"}
-
-
-class Lab:
-    """Two control planes and a worker that run with the keys of `bundle`, and never had an etcd."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self.addresses = {name: str(scene.machines[name].spec.address) for name in ROLES}
-        self.bundle, self.rotation = SecretsBundle.generate(), NONE
-        scene.maintenance(*ROLES)
-        for name in ROLES:
-            with Talos.insecure(self.addresses[name]) as talos:
-                talos.apply_configuration(self.config(name), ApplyMode.AUTO)
-        Deadline(30).poll(lambda: self.modes() == {Mode.OURS} or None, "nodes with their config", 0.05)
-
-    def modes(self) -> set[Mode]:
-        cert = admin(self.bundle.os)
-        return {probe(address, cert) for address in self.addresses.values()}
-
-    @property
-    def nodes(self) -> Nodes:
-        planes = {name: self.addresses[name] for name in ("m1", "m2")}
-        return Nodes(planes, {"m3": self.addresses["m3"]}, f"{self.scene.net}.10", 6443)
-
-    def config(self, name: str, bundle: SecretsBundle | None = None) -> str:
-        node = NodeConfig(
-            cluster="test",
-            name=name.replace("m", "n"),
-            role=ROLES[name],
-            mac=f"02:00:00:00:00:0{name[1]}",
-            address=self.addresses[name],
-            vip=f"{self.scene.net}.10",
-            subnet=f"{self.scene.net}.0/24",
-            talos="v1.13.9",
-            kubernetes="v1.36.1",
-            installer="factory.talos.dev/metal-installer/x:v1.13.9",
-            disk="/dev/mmcblk0",
-        )
-        return render(node, bundle or self.bundle)
-
-    def step(self, number: int, what: str = "os-ca") -> None:
-        self.bundle, self.rotation = advance(self.bundle, self.rotation, wish(what, number))
-
-    def props(self, name: str) -> Props:
-        return {
-            "node": name,
-            "address": self.addresses[name],
-            "spec": {"role": ROLES[name], "cluster": f"test {self.scene.net}"},
-            "control_planes": self.nodes.control_planes,
-            "allow_reboot": True,
-        }
-
-    def give(self, name: str) -> None:
-        """What a Machine does with the present keys."""
-        cert = admin(self.bundle.os)
-        with Talos.secure(self.addresses[name], cert) as talos:
-            live = talos.machine_config()
-        if same(live, self.config(name)):
-            return
-        with (
-            rotate_live.taking(self.props(name), live, self.config(name), cert, QUIET),
-            Talos.secure(self.addresses[name], cert) as talos,
-        ):
-            talos.apply_configuration(self.config(name), ApplyMode.NO_REBOOT)
-
-    def give_all(self) -> None:
-        """As the engine does: all at once."""
-        with ThreadPoolExecutor(len(ROLES)) as pool:
-            list(pool.map(self.give, ROLES))
-
-    def prove(self) -> list[str]:
-        said: list[str] = []
-        prove_talos(self.nodes, clients("os", self.bundle, self.rotation), said.append)
-        return said
 
 
 @pytest.fixture
@@ -117,7 +41,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.setattr(rotate_check, "PROVEN_S", 30.0)
     scene = Scene(3)
     try:
-        yield Lab(scene)
+        yield Lab(scene, ROLES)
     finally:
         scene.close()
 
