@@ -16,6 +16,7 @@ from cli.observe_scene import SeenNode, look
 from providers.talos import methods, pki
 from providers.talos.api import talos_pb2 as pb
 from providers.talos.secrets import SecretsBundle
+from settings.models import Role
 from tests.cli.lab import VIP
 from tests.cli.lab import lab as bare
 from tests.providers.talos import conftest as talos_api
@@ -47,9 +48,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         found.stop()
 
 
-def seen(tmp_path: Path) -> SeenNode:
+def seen(tmp_path: Path, role: Role = Role.CONTROLPLANE) -> SeenNode:
     here = bare(tmp_path)
-    node = here.settings.nodes["node1"].model_copy(update={"address": ADDRESS})
+    node = here.settings.nodes["node1"].model_copy(update={"address": ADDRESS, "role": role})
     settings = here.settings.model_copy(update={"nodes": {"node1": node}})
     certificate = BUNDLE.issue_client()
     return look(dataclasses.replace(here, settings=settings, certificate=certificate)).nodes[0]
@@ -90,6 +91,12 @@ def test_a_member_whose_own_etcd_has_no_say_is_no_witness(start: Start, tmp_path
     told(node)
     tell(node, methods.ETCD_STATUS, GRPCError(Status.UNAVAILABLE, "no leader"))
     assert seen(tmp_path).etcd == ""
+
+
+def test_a_worker_is_not_asked_for_etcd(start: Start, tmp_path: Path) -> None:
+    told(start())
+    found = seen(tmp_path, Role.WORKER)
+    assert (found.stage, found.etcd) == ("booting", "")
 
 
 def test_a_node_in_maintenance_tells_its_stage(start: Start, tmp_path: Path) -> None:

@@ -215,6 +215,11 @@ def test_only_a_board_that_is_being_written_on_is_left_in_peace(tmp_path: Path) 
             watcher.look()
     watcher.look()
     assert asked == [[], ["board1"], [], []]
+    with run_log.recorded(here.stack, "up") as record:  # as a killed run leaves it: with a flash that never ends
+        assert record.path is not None
+        record.path.write_text("".join(first_up()[:6]))
+    watcher.look()
+    assert asked[-1] == []
 
 
 def test_a_look_that_fails_is_told_and_the_last_one_stays(tmp_path: Path) -> None:
