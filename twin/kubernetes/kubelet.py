@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
 import socket
 from datetime import UTC, datetime
@@ -167,7 +168,8 @@ class Kubelet:
         return Pair(crt, key)
 
     async def _signed(self, api: Api, request: bytes) -> bytes:
-        name = f"node-csr-{self.system.hostname}-{self.system.machine.boot_id[:8]}"
+        # One for each key, as a kubelet's: an older request of this node still holds its certificate.
+        name = f"node-csr-{self.system.hostname}-{hashlib.sha256(request).hexdigest()[:8]}"
         path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
         body = {
             "apiVersion": "certificates.k8s.io/v1",

@@ -1,6 +1,6 @@
 """The Kubernetes API's authority exchanged on real API servers, by the program's own client, with clients connected.
 
-One control plane and a worker: what several do to each other is for the engine's tests. Each test goes on from the last.
+One control plane and a worker: what several do to each other is for the engine's tests. Each goes on from the last.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from tools import paths
 pytestmark = [
     pytest.mark.skipif(not paths.servers_bin().exists(), reason="make tools builds the servers"),
     pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"),
 ]
 RESTART_S = 40.0  # of a real API server on a busy machine
 ROOT_CA = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt"

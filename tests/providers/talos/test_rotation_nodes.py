@@ -26,12 +26,6 @@ from providers.talos.wire import admin
 from tests.providers.talos.rotating import QUIET, Lab
 from tests.twin.talos_scene import Scene
 
-# A client that hangs up in the middle of TLS (as a probe does) leaves the server's side to the garbage collector:
-# asyncio up to 3.11 closes it only there. Elsewhere the twin is a process of its own.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
-)
-
 ROLES = {"m1": "controlplane", "m2": "controlplane", "m3": "worker"}
 
 
