@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -16,10 +16,15 @@ from cli import words
 from cli.asking import Asked
 from cli.stacks import Stack
 from providers.discovery import boards as look
-from providers.discovery import mdns
 from providers.discovery.boards import Board, Slot
+from providers.dynamic import lazily
 from providers.errors import UserError
 from providers.turingpi.client import Endpoint
+
+if TYPE_CHECKING:
+    from providers.discovery import mdns
+else:
+    mdns = lazily("providers.discovery.mdns")  # no other verb needs what it imports
 
 Boards = Annotated[list[str] | None, typer.Option("--board", help="A BMC's address. Absent: asked for by mDNS.")]
 Sweep = Annotated[str | None, typer.Option("--sweep", help="Look for boards at every address of this subnet.")]

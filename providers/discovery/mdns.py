@@ -28,7 +28,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from providers.errors import UserError
 
 HOST = "turingpi"
-MOST_BOARDS = 8  # of which each is asked for by name
+MOST_BOARDS = 12  # of which each is asked for by name
 WAIT_S = 3.0
 _WEB = "_https._tcp.local."
 
