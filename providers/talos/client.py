@@ -98,8 +98,14 @@ class Talos:
     # What the machine is
 
     def version(self, *, timeout_s: float = CALL_S) -> Version:
-        """The running Talos (in maintenance mode only from 1.13 on)."""
-        message = self._one(methods.VERSION, pb.Empty(), timeout_s)
+        """The running Talos; works in both modes. Before 1.13, maintenance mode tells only the version itself."""
+        try:
+            message = self._one(methods.VERSION, pb.Empty(), timeout_s)
+        except TalosError as error:
+            if error.code != Status.UNIMPLEMENTED.name:
+                raise
+            spec = self._resource("runtime", "Versions.runtime.talos.dev", "version", timeout_s)
+            return Version(str(spec.get("version", "")), "", "")
         return Version(message.version.tag, message.version.arch, message.platform.name)
 
     def disks(self, *, timeout_s: float = CALL_S) -> tuple[Disk, ...]:

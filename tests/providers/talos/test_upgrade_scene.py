@@ -10,6 +10,7 @@ import pytest
 from providers.deadline import Deadline
 from providers.engine import Reporter
 from providers.errors import UpgradeError
+from providers.talos.client import Talos
 from providers.talos.pki import ClientCert
 from providers.talos.upgrade import Node, Running, TalosDevice, Target, bring
 from tests.twin.talos_scene import NotRunning, Scene
@@ -122,3 +123,14 @@ def test_a_node_that_comes_back_as_it_was_is_no_success(lab: Lab, fault: str) ->
     with pytest.raises(UpgradeError, match=r"came back on Talos v1\.12\.11"):
         lab.bring(6)
     assert lab.cycled == 0
+
+
+@pytest.mark.parametrize("version", ["v1.12.11", "v1.13.9"])
+def test_a_node_in_maintenance_mode_tells_its_version(version: str) -> None:
+    scene = Scene(1, version=version)
+    try:
+        scene.maintenance("m1")
+        with Talos.insecure(f"{scene.net}.11") as talos:
+            assert talos.version().tag == version
+    finally:
+        scene.close()
