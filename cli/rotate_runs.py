@@ -20,6 +20,9 @@ from providers.talos.secrets import SecretsBundle
 
 WISH = "HOMELAB_ROTATE"
 _SECRETS = "::secrets"
+_OF_THE_NODES = ("**::secrets", "**::*-machine")
+# The engine doesn't know new keys before they are made: in its preview everything in the cluster would seem to go.
+_UNSEEN = ("--skip-preview",)
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,16 @@ class HomelabRuns:
 
     def preview(self, wish: str) -> int:
         """Run `homelab preview` with a wish; its exit code."""
-        return self._run("preview", wish=wish)
+        targets = [word for target in _OF_THE_NODES for word in ("--target", target)]
+        return self._run("preview", "--", *targets, wish=wish)
 
     def up(self, wish: str) -> None:
         """See `Runs`."""
-        self._finished(self._run("up", "--yes", wish=wish))
+        self._finished(self._run("up", "--yes", "--", *_UNSEEN, wish=wish))
 
     def replace(self, urn: str) -> None:
         """Run `homelab up` and have one resource made anew in it. Raises HomelabError when it was cut off."""
-        self._finished(self._run("up", "--yes", "--", "--replace", urn))
+        self._finished(self._run("up", "--yes", "--", *_UNSEEN, "--replace", urn))
 
     @staticmethod
     def _finished(code: int) -> None:
