@@ -18,7 +18,7 @@ _SHOWN = {"vip": "VIP", "port": "port of the API", "dns": "name of the endpoint"
 def rows(preview: Preview, nodes: Sequence[NodeSteps]) -> Iterator[Row]:
     """The rows of the cluster and of etcd, where something would happen to them."""
     steps = {step.name: step for step in preview.changes if step.name in ("cluster", "secrets", "kubernetes")}
-    found = _cluster(steps)
+    found = _cluster(preview, steps)
     if found is not None:
         yield found
     etcd = _etcd(preview, nodes)
@@ -26,24 +26,32 @@ def rows(preview: Preview, nodes: Sequence[NodeSteps]) -> Iterator[Row]:
         yield etcd
 
 
-def _cluster(steps: Mapping[str, Step]) -> Row | None:
+def _cluster(preview: Preview, steps: Mapping[str, Step]) -> Row | None:
     cluster, secrets, provider = (steps.get(name) for name in ("cluster", "secrets", "kubernetes"))
     if any(step is not None and (step.deleted or step.replaced) for step in (cluster, secrets)):
         return Row(About.CLUSTER, "cluster", "ENDS", ("ENDS: etcd, secrets and credentials go",), _ENDS)
     if provider is not None and provider.replaced:
         what = "the platform's provider is REPLACED, and every object of the platform with it"
         return Row(About.CLUSTER, "cluster", "REPLACES", (what,), "every object of the platform, its volumes too")
-    words = [*_taken_over(secrets), *_made(cluster), *_updated(cluster), *_provider(provider)]
+    taken_over = secrets is not None and secrets.op == "update" and not _rotated(preview, secrets)
+    words = [*_secrets(preview, secrets), *_made(cluster), *_updated(cluster), *_provider(provider)]
     if not words:
         return None
-    harm = "the secrets of the cluster that this state knows" if any(_taken_over(secrets)) else ""
+    harm = "the secrets of the cluster that this state knows" if taken_over else ""
     verb = "created" if cluster is not None and cluster.op == "create" else "changes"
     return Row(About.CLUSTER, "cluster", verb, tuple(words), harm)
 
 
-def _taken_over(secrets: Step | None) -> Iterator[str]:
-    if secrets is not None and secrets.op == "update":
-        yield "TAKES OVER the secrets of the cluster that the talosconfig in place opens"
+def _secrets(preview: Preview, secrets: Step | None) -> Iterator[str]:
+    if secrets is None or secrets.op != "update":
+        return
+    rotated = _rotated(preview, secrets)
+    yield rotated or "TAKES OVER the secrets of the cluster that the talosconfig in place opens"
+
+
+def _rotated(preview: Preview, secrets: Step) -> str:
+    """The step of an exchange of keys that an update is, as its provider says; "" where it is none."""
+    return ", ".join(preview.said_of(secrets.urn))
 
 
 def _made(cluster: Step | None) -> Iterator[str]:

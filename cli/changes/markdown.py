@@ -17,7 +17,7 @@ LABEL = "acknowledge:"
 _ROOM = 400  # for the lines that say what was left out, and for closing what is open
 _CELL = 1_000  # characters of one cell
 _GAP = "\u200b"  # no width: keeps a mention, a reference or a link from being one
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
+_ENTITIES = {"&": "&amp;", "<": "&lt;", "|": "&#124;"}
 _ESCAPED = re.compile(r"([\\`*_\[\]~!$])")
 _LINKS = re.compile(r"(@|#|://|www\.|\bGH-)(?=\w)", re.IGNORECASE)
 

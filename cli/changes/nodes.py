@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from cli.changes.row import About, Row
 CREDENTIALS = ("username", "password", "fingerprint", "board")
 _STAYS = "its config stays as it is"
 _LEAVES = "LEAVES: drained, taken out of the cluster, reset (what its pods kept on its disk is lost), powered off"
-_REBOOTS = ("reboot", "upgrade")
+_REBOOTS = re.compile(r"\breboots\b")
+_LINE = r"(?:(\d+)\. )?{node}(?: \([a-z ]+\))?:? (.*)"  # how a node's line in a preview begins
 
 
 class NodeSteps:
@@ -92,14 +94,14 @@ def _created(node: NodeSteps) -> Iterator[str]:
 
 
 def _changed(preview: Preview, node: NodeSteps) -> Row:
+    said = list(_said(preview, node))
     words = [
         *_moved(node),
         *_reinstalled(node),
         *_made_again(node),
-        *_versions(node),
-        *_said(preview, node),
+        *(said or _versions(node)),
         *_role(node),
-        *_drifted(node),
+        *_drifted(node, said),
         *_secrets(node),
     ]
     harm = _harm(node)
@@ -111,7 +113,7 @@ def _verb(node: NodeSteps, words: Sequence[str]) -> str:
     if node.reinstalled:
         return "REINSTALLED"
     staged = any("staged" in word for word in words)
-    if not staged and (_talos_changes(node) or any(mark in word for word in words for mark in _REBOOTS)):
+    if not staged and (_talos_changes(node) or any(_REBOOTS.search(word) for word in words)):
         return "reboots"
     return "moves" if any(_moved(node)) else "changes"
 
@@ -158,6 +160,7 @@ def _talos_changes(node: NodeSteps) -> bool:
 
 
 def _versions(node: NodeSteps) -> Iterator[str]:
+    """Versions that change, for when nobody else says so."""
     old, new = node.spec
     if node.changed("Machine") is None or not old or not new:
         return
@@ -175,12 +178,14 @@ def _schematic(spec: Mapping[str, Any]) -> str:
 
 def _said(preview: Preview, node: NodeSteps) -> Iterator[str]:
     """What its providers say of the change: they know the machine config, which the document does not hold."""
+    line = re.compile(_LINE.format(node=re.escape(node.name)), re.DOTALL)
     for kind in ("Machine", "Member", "Power"):
         step = node.changed(kind)
         for text in preview.said_of(step.urn) if step is not None else ():
-            words = text.removeprefix(f"{node.name}: ")
+            match = line.fullmatch(text)
+            turn, words = (match[1], match[2]) if match else (None, text)
             if words != _STAYS:
-                yield words
+                yield f"{words} (turn {turn})" if turn else words
 
 
 def _role(node: NodeSteps) -> Iterator[str]:
@@ -189,12 +194,12 @@ def _role(node: NodeSteps) -> Iterator[str]:
         yield f"role {old} -> {new}"
 
 
-def _drifted(node: NodeSteps) -> Iterator[str]:
+def _drifted(node: NodeSteps, said: Sequence[str]) -> Iterator[str]:
     """What a refresh had noted: an output beside the inputs differs from them."""
     power, machine = node.changed("Power"), node.changed("Machine")
     if power is not None and power.seen.get("on") is False:
         yield "powered on again"
-    if machine is not None and machine.seen.get("drift"):
+    if machine is not None and machine.seen.get("drift") and not any(str(machine.seen["drift"]) in one for one in said):
         yield f"{machine.seen['drift']}; set back"
 
 
