@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -181,3 +181,34 @@ def test_a_power_cut_in_the_middle_of_an_upgrade_is_repaired_by_the_same_up(old:
     assert set(running(old).values()) == {THIRD}
     assert all_ready(old)
     old.preview_unchanged().ok()
+
+
+@pytest.fixture(scope="module")
+def sixteen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """Four boards, three control planes and thirteen workers, on the version of a minor ago."""
+    lab = Sandbox(tmp_path_factory.mktemp("sixteen"), stack="sixteen", lab="sixteen").prepare()
+    versions(lab, SECOND, KUBE_SECOND)
+    lab.run("up", "--yes", limit_s=UP_S).ok()
+    yield lab
+    lab.end()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_sixteen_nodes_go_three_workers_at_a_time(sixteen: Sandbox) -> None:
+    since = len(sixteen.events())
+    versions(sixteen, THIRD, KUBE_THIRD)
+    sixteen.edit(sixteen.settings, "    talos: {", "    talos: {max_unavailable: 3, ")
+    with ApiGap(kubeconfig(sixteen)) as gap:
+        sixteen.run("up", "--yes", limit_s=2400).ok()
+    print(f"longest API gap over the upgrade of sixteen nodes: {gap.longest_s:.2f} s")
+    events = [e for e in sixteen.events()[since:] if e["kind"] in ("upgrade_asked", "upgrade_proved")]
+    most, away = 0, set[str]()
+    for event in events:
+        (away.add if event["kind"] == "upgrade_asked" else away.discard)(event["node"])
+        most = max(most, len(away))
+    assert [e["kind"] for e in events[:6]] == ["upgrade_asked", "upgrade_proved"] * 3  # the control planes
+    assert 1 < most <= 3
+    assert len(asked(sixteen, since)) == 16
+    assert all_ready(sixteen)
+    sixteen.preview_unchanged().ok()
