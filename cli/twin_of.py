@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ from settings import yamlfile
 
 CHARTS = Path("twin") / "charts"
 ORIGIN = "# Written by `homelab twin-of"
+AHEAD = "# One generation ahead of the real lab, as a blank module has to be installed: "
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*(:[A-Za-z][A-Za-z0-9_./-]*)*\Z")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
@@ -38,12 +39,14 @@ class Written:
         settings: text of its settings file.
         hardware: content of its lab file.
         notes: what of the real settings it doesn't have.
+        ahead: see `cli.twin_of_settings.Translation`.
     """
 
     stack: str
     settings: str
     hardware: Mapping[str, Any]
     notes: tuple[str, ...]
+    ahead: frozenset[str] = frozenset()
 
 
 def command(stack: Real = "homelab", as_json: Json = False) -> None:
@@ -53,7 +56,7 @@ def command(stack: Real = "homelab", as_json: Json = False) -> None:
     settings, it is what the changed lab would be, to be previewed against the state of the former one.
     """
     real = stacks.find(stack)
-    made = of(real)
+    made = of(real, ahead=_ahead(Stack(name_of(stack), real.root).settings_file))
     twin = save(made, real.root)
     if as_json:
         files = [str(path.relative_to(real.root)) for path in (twin.settings_file, twin.lab_file)]
@@ -71,7 +74,11 @@ def name_of(real: str) -> str:
 
 
 def of(
-    real: Stack, before: Mapping[str, Any] | None = None, name: str | None = None, network: int = NETWORK
+    real: Stack,
+    before: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    network: int = NETWORK,
+    ahead: Iterable[str] = (),
 ) -> Written:
     """The twin of a real lab.
 
@@ -80,6 +87,7 @@ def of(
         before: see `cli.twin_of_hardware.hardware`.
         name: the twin's; by default that of the real one with `-twin`.
         network: see `cli.twin_of_settings.Translation`.
+        ahead: nodes that were ahead already.
 
     Raises:
         UserError: the settings are wrong, or speak of a twin already.
@@ -88,15 +96,16 @@ def of(
         raise UserError(f"stack {real.name} is a twin already; name a real lab, such as homelab")
     lab = settings.load(real.settings_file)
     raw = _sections(real.settings_file)
-    sections, run = translated(raw, lab, served(real.root / CHARTS), network)
+    sections, run = translated(raw, lab, served(real.root / CHARTS), network, ahead)
     name = name or name_of(real.name)
     document = {
         "encryptionsalt": twin_of_secrets.salt(),
         "config": {f"{PREFIX}{key}": value for key, value in sections.items()},
     }
     notes = tuple(run.notes)
-    text = "\n".join([*_head(real.name, notes), dumped(document)])
-    return Written(name, text, hardware(name, lab, run, real.root, before), notes)
+    head = [*_head(real.name, notes), *([f"{AHEAD}{', '.join(sorted(run.ahead))}"] if run.ahead else [])]
+    text = "\n".join([*head, dumped(document)])
+    return Written(name, text, hardware(name, lab, run, real.root, before), notes, frozenset(run.ahead))
 
 
 def save(made: Written, root: Path) -> Stack:
@@ -119,6 +128,12 @@ def save(made: Written, root: Path) -> Stack:
 def _head(real: str, notes: tuple[str, ...]) -> list[str]:
     told = [f"# Not on the twin: {note}" for note in notes]
     return [f"{ORIGIN} {real}`, from Pulumi.{real}.yaml. Its secrets protect nothing.", *told]
+
+
+def _ahead(file: Path) -> list[str]:
+    """The nodes that an earlier twin had ahead."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return [name for line in lines if line.startswith(AHEAD) for name in line.removeprefix(AHEAD).split(", ")]
 
 
 def _sections(file: Path) -> dict[str, Any]:

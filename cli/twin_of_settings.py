@@ -6,7 +6,7 @@ Only the raw file is read, so that no secret is opened. What a twin can't have i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -44,6 +44,8 @@ class Translation:
         network: the LAN is in 127.NETWORK; what a twin has outside of its LAN is in the next one.
         boards: name -> address and port of the simulated board.
         notes: what the twin doesn't have, each in a line.
+        ahead: nodes that are one generation further than in the real lab. A twin's modules are blank, so that
+            generation 0, which only adopts, means 1 there. Who was ahead once stays so: 0 -> 1 is still seen.
     """
 
     lan: IPv4Network
@@ -51,6 +53,7 @@ class Translation:
     network: int = NETWORK
     boards: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    ahead: set[str] = field(default_factory=set)
 
     @property
     def twin_lan(self) -> IPv4Network:
@@ -100,7 +103,11 @@ class Translation:
 
 
 def translated(
-    raw: Mapping[str, Any], lab: Settings, charts: Mapping[str, str], network: int = NETWORK
+    raw: Mapping[str, Any],
+    lab: Settings,
+    charts: Mapping[str, str],
+    network: int = NETWORK,
+    ahead: Iterable[str] = (),
 ) -> tuple[dict[str, Any], Translation]:
     """The sections of the twin's settings, and how they came to be.
 
@@ -109,11 +116,13 @@ def translated(
         lab: the same, read.
         charts: see `Translation`.
         network: the same.
+        ahead: nodes that were ahead already.
 
     Raises:
         UserError: the LAN is larger than loopback.
     """
     run = Translation(lab.cluster.network.subnet, charts, network)
+    run.ahead |= {node.name for node in lab.nodes.values() if node.generation == 0 or node.name in set(ahead)}
     made: dict[str, Any] = {key: _without_secrets(run, value, (key,)) for key, value in raw.items()}
     made["cluster"] = _cluster(run, made["cluster"], lab)
     made["boards"] = {name: _board(run, name, lab) for name in lab.boards}
@@ -173,9 +182,8 @@ def _board_host(run: Translation, host: str) -> str:
 
 
 def _node(run: Translation, section: Mapping[str, Any], name: str, lab: Settings) -> dict[str, Any]:
-    """A node, one generation further: a twin's modules are blank, and nothing is ever adopted there."""
     node = lab.nodes[name]
-    made = {**section, "generation": node.generation + 1}
+    made = {**section, "generation": node.generation + (name in run.ahead)}
     if node.install.selector is not None or node.install.disk != DEFAULT_DISK:
         run.leave_out(("nodes", name, "install"), f"the simulated module has one disk, {DEFAULT_DISK}")
         made.pop("install", None)

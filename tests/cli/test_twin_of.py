@@ -104,7 +104,7 @@ def test_a_twin_is_the_same_lab(root: Path, name: str) -> None:
         assert (found.role, found.machine, found.module, found.disabled, found.labels, found.taints) == (
             node.role, node.machine, node.module, node.disabled, node.labels, node.taints,
         )  # fmt: skip
-        assert found.generation == node.generation + 1
+        assert found.generation == max(1, node.generation)
     assert [p for p in settings.platform.PARTS if after.platform.on(p)] == [
         p for p in settings.platform.PARTS if before.platform.on(p)
     ]
@@ -215,6 +215,34 @@ def test_what_a_twin_can_not_have_is_left_out_and_told(root: Path, old: str, new
     stack = written(root, text)
     settings.load(stack.settings_file)
     assert f"# Not on the twin: {note}" in stack.settings_file.read_text(encoding="utf-8")
+
+
+def test_an_adopted_node_that_would_be_written_is_seen_on_the_twin(root: Path) -> None:
+    """Generation 0 only adopts; a twin has to install. That it then becomes 1 would erase the real node's disk."""
+    adopted, written_once = shipped(), re.sub(r"(    node[123]:\n)", r"\1      generation: 1\n", shipped())
+    first = twin_of.of(real(root, adopted))
+    later = twin_of.of(real(root, written_once), ahead=first.ahead)
+    assert first.ahead == {"node1", "node2", "node3", "node4"}
+    assert generations(first) == {"node1": 1, "node2": 1, "node3": 1, "node4": 1}
+    assert generations(later) == {"node1": 2, "node2": 2, "node3": 2, "node4": 1}
+    assert generations(twin_of.of(real(root, written_once))) == {"node1": 1, "node2": 1, "node3": 1, "node4": 1}
+
+
+def generations(made: twin_of.Written) -> dict[str, int]:
+    nodes = yaml.safe_load(made.settings)["config"]["homelab:nodes"]
+    return {name: node["generation"] for name, node in nodes.items()}
+
+
+def test_the_twins_own_file_keeps_who_is_ahead(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.twin_of.stacks.find", lambda name: Stack(name, root))
+    real(root, shipped())
+    twin_of.command("homelab")
+    real(root, shipped().replace("    node4:\n", "    node4:\n      generation: 1\n"))
+    twin_of.command("homelab")
+    made = settings.load(root / "Pulumi.homelab-twin.yaml")
+    assert {node.name: node.generation for node in made.nodes.values()} == {
+        "node1": 1, "node2": 1, "node3": 1, "node4": 2,
+    }  # fmt: skip
 
 
 def test_a_chart_that_a_twin_serves_keeps_its_version(root: Path) -> None:
