@@ -77,8 +77,7 @@ class _Ruler:
     def bar(self, name: str, what: str, state: str, began: int, ended: int) -> Bar:
         left = round((began - self.start) * 100 / self.length, 2)
         width = max(THINNEST, round((ended - began) * 100 / self.length, 2))
-        left = min(left, 100 - THINNEST)
-        return Bar(name, what, state, began - self.start, ended - began, left, min(width, round(100 - left, 2)))
+        return Bar(name, what, state, began - self.start, ended - began, min(left, 100 - THINNEST), width)
 
     def step(self, step: Step) -> Bar:
         """One step."""

@@ -42,7 +42,7 @@ class Watched:
 def view(state: Watched, width: int) -> RenderableType:
     """A frame that fits `width` columns. What goes on stands first, as a small screen cuts off below."""
     running = state.run is not None and state.run.outcome == "running"
-    lab, run = _lab(state, width), _run(state, width)
+    lab, run = _lab(state, width), _run(state)
     return Group(*_head(state, width), *((*run, *lab) if running else (*lab, *run)))
 
 
@@ -173,7 +173,7 @@ def _under_way(run: Run | None) -> list[Step]:
     return [step for step in run.steps if step.ended is None]
 
 
-def _run(state: Watched, width: int) -> list[RenderableType]:
+def _run(state: Watched) -> list[RenderableType]:
     run = state.run
     if run is None:
         return []
@@ -184,7 +184,7 @@ def _run(state: Watched, width: int) -> list[RenderableType]:
         failed = [step for step in ended if step.failed]
         recent = [step for step in ended if not step.failed][-ENDED:]
         running = _under_way(run)
-        shown += [_step(step, now, width) for step in (*failed, *recent, *running[:UNDER_WAY])]
+        shown += [_step(step, now) for step in (*failed, *recent, *running[:UNDER_WAY])]
         left = len(running) - UNDER_WAY
         shown += [Text(f"... and {left} more under way")] if left > 0 else []
     return [*shown, *(Text(f"  {problem}", style="red") for problem in run.problems[:ENDED])]
@@ -203,11 +203,9 @@ def _summary(run: Run, now: int) -> str:
     return f"last run: {run.verb} {run.outcome} {span(now - ended)} ago, took {span(ended - run.began)}{nothing}"
 
 
-def _step(step: Step, now: int, width: int) -> Text:
+def _step(step: Step, now: int) -> Text:
     state = "failed" if step.failed else ("done" if step.ended else "runs")
     colour = {"failed": "red", "done": "green", "runs": ""}[state]
     told = f"  {state:<6} {step.name} {step.op} {span((step.ended or now) - step.began)}"
     word = f": {step.word}" if step.word else ""
-    line = Text(told + word, style=colour, overflow="ellipsis", no_wrap=True)
-    line.truncate(width, overflow="ellipsis")
-    return line
+    return Text(told + word, style=colour, overflow="ellipsis", no_wrap=True)
