@@ -53,13 +53,18 @@ def _files(lab: Lab) -> Found:
             read(lab.certificate.ca, "Talos CA", "talosconfig", ROTATE),
             read(lab.certificate.crt, "Talos client", "talosconfig", UP),
         ]
-    if lab.kubeconfig is not None:
-        access = Access.parse(lab.kubeconfig)
-        found += [
-            read(access.ca, "Kubernetes CA", "kubeconfig", ROTATE),
-            read(access.certificate, "Kubernetes client", "kubeconfig", UP),
-        ]
-    return found
+    return [*found, *(_kubeconfig(lab.kubeconfig) if lab.kubeconfig is not None else ())]
+
+
+def _kubeconfig(text: str) -> Found:
+    try:
+        access = Access.parse(text)
+    except HomelabError as error:
+        return [Certificate("Kubernetes client", "kubeconfig", None, UP, str(error))]
+    return [
+        read(access.ca, "Kubernetes CA", "kubeconfig", ROTATE),
+        read(access.certificate, "Kubernetes client", "kubeconfig", UP),
+    ]
 
 
 def _bundle(lab: Lab) -> Found:

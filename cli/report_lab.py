@@ -11,7 +11,7 @@ from cli.run_log import Run
 
 SOON_DAYS = 30
 OLD_BACKUP = timedelta(days=7)
-MISSED_JOB = timedelta(hours=36)  # of a job that runs daily, unless the settings say otherwise
+JOB_TIME = timedelta(hours=1)  # twice what the job's own limit gives it
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,12 @@ class Job:
     scheduled: datetime | None = None
     suspended: bool = False
     note: str = ""
+
+    def failed(self, now: datetime) -> bool:
+        """Whether its last turn had its time and brought nothing."""
+        if self.scheduled is None or now - self.scheduled < JOB_TIME:
+            return False
+        return self.succeeded is None or self.succeeded < self.scheduled
 
 
 @dataclass(frozen=True)
@@ -169,16 +175,14 @@ def _certificates(report: Report) -> Iterator[str]:
 
 
 def _backups(report: Report) -> Iterator[str]:
-    job = report.job
-    if job is None:
-        newest = max((it.made for it in report.backups if it.kind == "etcd"), default=None)
-        if newest is None or report.made - newest > OLD_BACKUP:
-            yield f"no backup of etcd is younger than {OLD_BACKUP.days} days, and the part etcd-backup is off"
-    elif job.suspended:
+    job, own = report.job, [it.made for it in report.backups if it.kind == "etcd"]
+    newest = max([*own, *([job.succeeded] if job and job.succeeded else [])], default=None)
+    if job is not None and job.suspended:
         yield "the etcd backup job is suspended"
-    elif not job.note and (job.succeeded is None or report.made - job.succeeded > MISSED_JOB):
-        since = f"since {job.succeeded:%d %b %Y}" if job.succeeded else "yet"
-        yield f"the etcd backup job has not succeeded {since}"
+    if job is not None and job.failed(report.made):
+        yield f"the etcd backup job of {job.scheduled:%d %b %Y, %H:%M} has not succeeded"
+    if (newest is None or report.made - newest > OLD_BACKUP) and not (job and job.note):
+        yield f"no backup of etcd is younger than {OLD_BACKUP.days} days"
 
 
 def _versions(versions: Sequence[Version]) -> Iterator[str]:

@@ -111,6 +111,8 @@ def test_before_the_first_up_only_the_boards_have_certificates(tmp_path: Path) -
 def test_a_damaged_certificate_says_so(tmp_path: Path) -> None:
     broken = dataclasses.replace(lab(tmp_path), certificate=pki.ClientCert("no PEM", "neither", "nor"))
     assert "not a PEM certificate" in by_name(certificates(broken))["Talos CA"].note
+    found = by_name(certificates(lab(tmp_path, "no: kubeconfig")))
+    assert "kubeconfig: cannot be read" in found["Kubernetes client"].note
 
 
 def test_what_a_board_and_the_api_show_to_everybody(tmp_path: Path) -> None:
