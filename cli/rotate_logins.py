@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from cli import observe, rotate_prove, words
 from cli.engine import Engine
@@ -18,8 +19,7 @@ from providers.deadline import Deadline
 from providers.errors import AuthError, HomelabError, UserError
 from providers.kubernetes.client import Kube
 from providers.kubernetes.workloads import ANNOTATION
-from providers.turingpi.client import Bmc
-from settings import Board
+from providers.turingpi.client import Bmc, Endpoint
 
 TRY_S = 20.0
 OBJECT_S = 180.0
@@ -49,7 +49,7 @@ def board(stack: Stack, name: str | None) -> None:
     value = getpass.getpass(f"the new password of {chosen}: ") if sys.stdin.isatty() else sys.stdin.read().rstrip("\n")
     if not value:
         raise UserError("an empty password is none; nothing was stored")
-    _tried(chosen, found, value)
+    tried(chosen, replace(observe.endpoint(found), password=value))
     engine = Engine(stack)
     engine.require_passphrase()
     engine.select()
@@ -68,15 +68,20 @@ def _chosen(lab: Lab, name: str | None) -> str:
     return name
 
 
-def _tried(name: str, found: Board, value: str) -> None:
-    """Once: a board counts wrong passwords, and shuts out who had five."""
+def tried(name: str, login: Endpoint) -> None:
+    """Ask the board something, once: a board counts wrong passwords, and shuts out who had five.
+
+    Raises:
+        AuthError: it does not take this login.
+    """
     try:
-        with Bmc.connect(replace(observe.endpoint(found), password=value), TRY_S) as bmc:
+        with Bmc.connect(login, TRY_S) as bmc:
             bmc.power()
     except AuthError:
+        host = urlsplit(login.url).hostname
         raise AuthError(
-            f"{name} ({found.address}): refuses this password; change it there first "
-            f"(`ssh {found.username}@{found.address} passwd`), then run this again; nothing was stored"
+            f"{name} ({host}): refuses this password; change it there first "
+            f"(`ssh {login.username}@{host} passwd`), then run this again; nothing was stored"
         ) from None
 
 
