@@ -15,6 +15,7 @@ from cli.words import bytes_of, span
 
 TEMPLATES = Path(__file__).with_name("templates")
 SHOWN_RUNS = 10
+SHOWN_BACKUPS = 20  # the newest; a folder may hold those of years
 PAST = {op: f"{op.rstrip('e')}ed" for op in ("create", "update", "delete", "replace", "refresh")}
 
 
@@ -23,7 +24,14 @@ def page(report: Report) -> str:
     made = _environment().get_template("report.html.j2")
     now = int(report.made.timestamp())
     runs = [(run, timeline(run, now)) for run in report.runs[:SHOWN_RUNS]]
-    return made.render(report=report, now=report.made, scene=report.scene, attention=attention(report), runs=runs)
+    return made.render(
+        report=report,
+        now=report.made,
+        scene=report.scene,
+        attention=attention(report),
+        backups=report.backups[:SHOWN_BACKUPS],
+        runs=runs,
+    )
 
 
 def _environment() -> Environment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -287,6 +288,16 @@ def test_the_page_is_one_file_and_nothing_in_it_runs() -> None:
     assert "@import" not in text
     assert "url(" not in text
     assert "default-src 'none'" in text
+
+
+def test_only_the_newest_backups_are_listed() -> None:
+    report = recorded()
+    many = tuple(replace(report.backups[0], file=f"etcd-{number}.db") for number in range(23))
+    text = page(replace(report, backups=many))
+    assert "etcd-19.db" in text
+    assert "etcd-20.db" not in text
+    assert "3 older ones are not listed." in text
+    assert "not listed" not in page(report)
 
 
 def test_the_page_tells_what_was_recorded() -> None:
