@@ -273,6 +273,18 @@ class Talos:
         """
         self._one(methods.UPGRADE, pb.UpgradeRequest(image=installer), timeout_s)
 
+    def pull_image(self, reference: str, *, system: bool = False, timeout_s: float = UPGRADE_S) -> None:
+        """Have the node fetch an image now, so that whoever needs it later does not wait.
+
+        Args:
+            reference: the image.
+            system: for what Talos itself runs (the kubelet); else for Kubernetes' pods.
+            timeout_s: seconds for the call.
+        """
+        names = pb.ImagePullRequest.Namespace
+        request = pb.ImagePullRequest(namespace=names.NS_SYSTEM if system else names.NS_CRI, reference=reference)
+        self._one(methods.IMAGE_PULL, request, timeout_s)
+
     def rollback(self, *, timeout_s: float = CALL_S) -> None:
         """Boot from the other slot. Returns when it has begun; TalosError when there is nothing in it."""
         self._one(methods.ROLLBACK, pb.Empty(), timeout_s)

@@ -20,6 +20,7 @@ from providers.engine import Reporter
 from providers.errors import DeadlineError, ProtocolError, RefusedError, UnreachableError, UpgradeError
 from providers.kubernetes.client import NodeView
 from providers.talos import documents, skew
+from providers.talos.client import TalosError
 
 POD_S = 600.0  # pulling an image comes before the pod
 KUBELET_S = 600.0
@@ -47,6 +48,7 @@ _KINDS = {
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
 }
 _MANAGER = "talos"
+_NOT_KNOWN = "UNIMPLEMENTED"  # a call that comes and goes with versions; the image is then pulled when it is needed
 
 
 def images(config: str) -> dict[str, str]:
@@ -96,6 +98,9 @@ class Device(Protocol):
 
     def config(self) -> str:
         """The live config."""
+
+    def pull(self, image: str, *, system: bool) -> None:
+        """Fetch an image; `system` for the kubelet's."""
 
     def apply(self, config: str) -> None:
         """Have it taken without a reboot."""
@@ -194,7 +199,17 @@ class Move:
     def _set(self, component: str, image: str) -> None:
         live = self.device.config()
         if images(live).get(component) != image:
+            self.report.progress(f"pulling {image}")
+            self._pull(component, image)
             self.device.apply(with_images(live, {component: image}))
+
+    def _pull(self, component: str, image: str) -> None:
+        """Before anything stops: a pod that waits for its image is a pod that is away."""
+        try:
+            self.device.pull(image, system=component == KUBELET)
+        except TalosError as error:
+            if error.code != _NOT_KNOWN:
+                raise UpgradeError(f"{self.node}: {image} can't be pulled, nothing was changed: {error}") from error
 
     def _servers(self) -> set[str]:
         found: Mapping[str, Any] = {}

@@ -110,6 +110,11 @@ class Job:
         with Talos.secure(self.props["address"], self.cert) as talos:
             talos.apply_configuration(config, ApplyMode.NO_REBOOT, timeout_s=pace.limit(60))
 
+    def pull(self, image: str, *, system: bool) -> None:
+        """Fetch an image; `system` for the kubelet's."""
+        with Talos.secure(self.props["address"], self.cert) as talos:
+            talos.pull_image(image, system=system)
+
     def manifests(self) -> list[dict[str, Any]]:
         """What Talos would put into the cluster."""
         with Talos.secure(self.props["address"], self.cert) as talos:

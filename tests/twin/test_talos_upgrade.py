@@ -287,3 +287,12 @@ def test_a_connection_still_in_its_handshake_ends_with_the_system_it_was_for(sce
 
     scene.do(act)
     assert wire.aborted
+
+
+def test_images_are_pulled_once_in_a_boot(scene: Scene) -> None:
+    request = pb.ImagePullRequest(namespace=pb.ImagePullRequest.NS_CRI, reference="registry.k8s.io/pause:3.10")
+    scene.secure("m2", "ImagePull", request)
+    scene.secure("m2", "ImagePull", request)
+    assert [event["image"] for event in scene.events("image_pulled")] == ["registry.k8s.io/pause:3.10"]
+    unnamed = pb.ImagePullRequest(reference="registry.k8s.io/pause")
+    assert "not found" in (refused(lambda: scene.secure("m2", "ImagePull", unnamed)).message or "")

@@ -185,6 +185,18 @@ async def service_restart(system: Os, call: Call) -> pb.ServiceRestartResponse:
     return pb.ServiceRestartResponse(messages=[pb.ServiceRestart(resp=f'Service "{name}" restarted')])
 
 
+async def image_pull(system: Os, call: Call) -> pb.DoneResponse:
+    """ImagePull: any image with a tag is found, and each takes its time once in a boot."""
+    reference = call.request.reference
+    if ":" not in reference.rpartition("/")[2]:
+        raise GRPCError(Status.UNKNOWN, f'failed to pull image "{reference}": {reference}: not found')
+    if reference not in system.pulled:
+        await system.lab.clock.sleep(system.lab.times.image_pull_s)
+        system.pulled.add(reference)
+        system.emit("image_pulled", image=reference)
+    return pb.DoneResponse(messages=[pb.Done()])
+
+
 async def read(system: Os, call: Call) -> AsyncIterator[pb.Data]:
     """Read: the few files that clients look at."""
     files = {

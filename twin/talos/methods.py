@@ -83,6 +83,7 @@ def table() -> Mapping[str, Method]:
         "Shutdown": Method(machine.shutdown, pb.ShutdownRequest, pb.ActorResponse, _OPERATE),
         "Reset": Method(machine.reset, pb.ResetRequest, pb.ActorResponse),
         "Upgrade": Method(upgrade.upgrade, pb.UpgradeRequest, pb.UpgradeResponse),
+        "ImagePull": Method(machine.image_pull, pb.ImagePullRequest, pb.DoneResponse),
         "Rollback": Method(upgrade.rollback, Empty, pb.DoneResponse),
         "Kubeconfig": Method(machine.kubeconfig, Empty, pb.Data, streams=True),
         "GenerateClientConfiguration": Method(

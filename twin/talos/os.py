@@ -78,6 +78,7 @@ class Os:
         self.config: Config | None = None
         self.services: dict[str, Service] = {}
         self.installing = False
+        self.pulled: set[str] = set()  # images, since the boot
         self.trials = 0  # configs taken since the boot: a later one ends a trial
         self.etcd: Etcd | None = None
         self.control_plane: ControlPlane | None = None

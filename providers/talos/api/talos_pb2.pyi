@@ -740,6 +740,43 @@ class ShutdownRequest(_message.Message):
 Global___ShutdownRequest: _TypeAlias = ShutdownRequest  # noqa: Y015
 
 @_typing.final
+class ImagePullRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Namespace:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _NamespaceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ImagePullRequest._Namespace.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NS_UNKNOWN: ImagePullRequest._Namespace.ValueType  # 0
+        NS_SYSTEM: ImagePullRequest._Namespace.ValueType  # 1
+        NS_CRI: ImagePullRequest._Namespace.ValueType  # 2
+
+    class Namespace(_Namespace, metaclass=_NamespaceEnumTypeWrapper): ...
+    NS_UNKNOWN: ImagePullRequest.Namespace.ValueType  # 0
+    NS_SYSTEM: ImagePullRequest.Namespace.ValueType  # 1
+    NS_CRI: ImagePullRequest.Namespace.ValueType  # 2
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    namespace: Global___ImagePullRequest.Namespace.ValueType
+    reference: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: Global___ImagePullRequest.Namespace.ValueType = ...,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImagePullRequest: _TypeAlias = ImagePullRequest  # noqa: Y015
+
+@_typing.final
 class UpgradeRequest(_message.Message):
     """`preserve`, `stage` and `force` are left out: see upgrade.py."""
 

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from providers.engine import Reporter
-from providers.errors import RefusedError, UnreachableError
+from providers.errors import RefusedError, UnreachableError, UpgradeError
 from providers.kubernetes.client import NodeView
+from providers.talos.client import TalosError
 from providers.talos.compare import same
 from providers.talos.kubernetes_upgrade import (
     CONTROL_PLANE,
@@ -86,6 +87,8 @@ class Cluster:
         self.text = config(kubernetes)
         self.applied: list[tuple[str, ...]] = []
         self.put: list[str] = []
+        self.pulled: list[tuple[str, bool]] = []
+        self.refuses: Exception | None = None
         self.servers = servers
         self.shown = images(self.text)
         self.looks = 0
@@ -97,6 +100,11 @@ class Cluster:
     def apply(self, config: str, *_: Any) -> Any:
         self.applied.append(changed(self.text, config))
         self.text = config
+
+    def pull(self, image: str, *, system: bool) -> None:
+        self.pulled.append((image, system))
+        if self.refuses is not None:
+            raise self.refuses
 
     def manifests(self) -> list[dict[str, Any]]:
         daemon = {"kind": "DaemonSet", "metadata": {"name": "kube-proxy", "namespace": "kube-system"}}
@@ -177,3 +185,25 @@ def test_talos_own_objects_are_applied_but_no_secret_of_it() -> None:
     cluster = Cluster()
     cluster.move().manifests()
     assert cluster.put == ["/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy"]
+
+
+def test_images_are_pulled_before_anything_stops() -> None:
+    cluster, server = Cluster(), "registry.k8s.io/kube-apiserver:v1.36.1"
+    cluster.move().pod("kube-apiserver", server)
+    cluster.move().kubelet("ghcr.io/siderolabs/kubelet:v1.36.1")
+    assert cluster.pulled == [(server, False), ("ghcr.io/siderolabs/kubelet:v1.36.1", True)]
+
+
+def test_an_image_that_nobody_has_changes_nothing() -> None:
+    cluster = Cluster()
+    cluster.refuses = TalosError("n1: ImagePull: not found", "UNKNOWN")
+    with pytest.raises(UpgradeError, match=r"v1\.36\.9 can't be pulled, nothing was changed: .*not found"):
+        cluster.move().pod("kube-apiserver", "registry.k8s.io/kube-apiserver:v1.36.9")
+    assert cluster.applied == []
+
+
+def test_a_node_that_can_not_pull_beforehand_pulls_when_it_has_to() -> None:
+    cluster = Cluster()
+    cluster.refuses = TalosError("n1: ImagePull: unknown method", "UNIMPLEMENTED")
+    cluster.move().kubelet("ghcr.io/siderolabs/kubelet:v1.36.1")
+    assert cluster.applied == [(KUBELET,)]
