@@ -52,6 +52,7 @@ def command(
     lab = observe.open_lab(chosen)
     path = place(lab, user, out)
     text, role, left = made(lab, user, group, timedelta(days=days))
+    lab.stack.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     credentials.write(path, text)
     if as_json:
         print(json.dumps({"file": str(path), "user": user, "group": group, "role": role, "days": round(left, 1)}))
@@ -73,7 +74,6 @@ def place(lab: Lab, user: str, out: Path | None) -> Path:
         UserError: there is no such folder, or it would replace the administrator's file.
     """
     if out is None:
-        lab.stack.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return lab.stack.folder / f"kubeconfig-{user}"
     path = out.expanduser().absolute()
     own = lab.stack.folder / "kubeconfig"

@@ -185,6 +185,8 @@ def test_a_persons_file(authority: Authority, tmp_path: Path) -> None:
     assert "anna@" in text
     assert 0.9 < left <= 1
     path = verb.place(lab, "anna", None)
+    assert not path.parent.exists()
+    path.parent.mkdir(parents=True)
     credentials.write(path, text)
     assert path == tmp_path / ".homelab" / "homelab" / "kubeconfig-anna"
     assert path.stat().st_mode & 0o777 == 0o600
