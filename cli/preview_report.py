@@ -7,13 +7,13 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cli import github, stacks, words
+from cli import github, stacks, twin_of_notes, words
 from cli.changes import clean, document, known, markdown, report
 from cli.changes.report import Report
 from cli.engine import Engine
@@ -76,7 +76,7 @@ def taken(engine: Engine) -> dict[str, Any]:
     engine.select()
     raw = previewed(engine)
     tidy = clean.cleaner(known.of(engine), engine.stack.root)
-    told = [_blinded(message) for message in raw.get("diagnostics") or ()]
+    told = [*map(_blinded, raw.get("diagnostics") or ()), *_not_on_the_twin(engine)]
     return dict(clean.cleaned({**raw, "diagnostics": told}, tidy))
 
 
@@ -107,6 +107,12 @@ def previewed(engine: Engine) -> dict[str, Any]:
         why = done.stderr.strip() or f"pulumi preview ended with exit code {done.returncode}"
         told.append({"message": why, "severity": "error"})
     return {**raw, "diagnostics": told}
+
+
+def _not_on_the_twin(engine: Engine) -> list[dict[str, str]]:
+    """What a twin of a real lab can't show, as warnings."""
+    notes = replace(twin_of_notes.read(engine.stack.settings_file), ahead=frozenset())
+    return [{"message": line, "severity": "warning"} for line in notes.lines()]
 
 
 def _parsed(text: str) -> dict[str, Any]:

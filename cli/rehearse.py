@@ -128,12 +128,12 @@ def _write(stage: Stage, real: str) -> dict[str, str]:
     """Write both sides' settings over one hardware, which has what either side needs; gives its module -> node."""
     name = stage.base.name
     base = twin_of.of(Stack(real, stage.base.root), name=name, network=NETWORK)
-    change = twin_of.of(Stack(real, stage.change.root), base.hardware, name, NETWORK, base.ahead)
+    change = twin_of.of(Stack(real, stage.change.root), base.hardware, name, NETWORK, base.notes)
     for side, made in ((stage.base, base), (stage.change, change)):
         _fresh(side)
         twin_of.save(twin_of.Written(name, made.settings, change.hardware, made.notes), side.root)
-    for note in change.notes:
-        words.say(f"not on the twin: {note}")
+    for note in change.notes.lines():
+        words.say(note)
     return {**_modules(base.settings), **_modules(change.settings)}
 
 

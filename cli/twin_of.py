@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,13 +17,13 @@ from cli import stacks, twin_of_secrets, words
 from cli.options import Json
 from cli.stacks import Stack
 from cli.twin_of_hardware import hardware
+from cli.twin_of_notes import Notes, compared, read
 from cli.twin_of_settings import NETWORK, PREFIX, served, translated
 from providers.errors import RefusedError, UserError
 from settings import yamlfile
 
 CHARTS = Path("twin") / "charts"
 ORIGIN = "# Written by `homelab twin-of"
-AHEAD = "# One generation ahead of the real lab, as a blank module has to be installed: "
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*(:[A-Za-z][A-Za-z0-9_./-]*)*\Z")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
@@ -39,14 +39,12 @@ class Written:
         settings: text of its settings file.
         hardware: content of its lab file.
         notes: what of the real settings it doesn't have.
-        ahead: see `cli.twin_of_settings.Translation`.
     """
 
     stack: str
     settings: str
     hardware: Mapping[str, Any]
-    notes: tuple[str, ...]
-    ahead: frozenset[str] = frozenset()
+    notes: Notes
 
 
 def command(stack: Real = "homelab", as_json: Json = False) -> None:
@@ -56,14 +54,14 @@ def command(stack: Real = "homelab", as_json: Json = False) -> None:
     settings, it is what the changed lab would be, to be previewed against the state of the former one.
     """
     real = stacks.find(stack)
-    made = of(real, ahead=_ahead(Stack(name_of(stack), real.root).settings_file))
+    made = of(real, since=_since(Stack(name_of(stack), real.root)))
     twin = save(made, real.root)
     if as_json:
         files = [str(path.relative_to(real.root)) for path in (twin.settings_file, twin.lab_file)]
-        print(json.dumps({"stack": made.stack, "files": files, "notes": list(made.notes)}, indent=2))
+        print(json.dumps({"stack": made.stack, "files": files, "notes": made.notes.lines()}, indent=2))
         return
-    for note in made.notes:
-        words.say(f"not on the twin: {note}")
+    for note in made.notes.lines():
+        words.say(note)
     words.say(f"wrote {twin.settings_file.name} and {twin.lab_file.relative_to(real.root)}")
     words.say(f"`homelab up --stack {twin.name}` makes it run, `homelab down --stack {twin.name}` ends it")
 
@@ -78,7 +76,7 @@ def of(
     before: Mapping[str, Any] | None = None,
     name: str | None = None,
     network: int = NETWORK,
-    ahead: Iterable[str] = (),
+    since: Notes | None = None,
 ) -> Written:
     """The twin of a real lab.
 
@@ -87,7 +85,7 @@ def of(
         before: see `cli.twin_of_hardware.hardware`.
         name: the twin's; by default that of the real one with `-twin`.
         network: see `cli.twin_of_settings.Translation`.
-        ahead: nodes that were ahead already.
+        since: the notes of a twin that is there already, to be changed; None for one that is made now.
 
     Raises:
         UserError: the settings are wrong, or speak of a twin already.
@@ -96,16 +94,16 @@ def of(
         raise UserError(f"stack {real.name} is a twin already; name a real lab, such as homelab")
     lab = settings.load(real.settings_file)
     raw = _sections(real.settings_file)
-    sections, run = translated(raw, lab, served(real.root / CHARTS), network, ahead)
+    sections, run = translated(raw, lab, served(real.root / CHARTS), network, since.ahead if since else ())
     name = name or name_of(real.name)
     document = {
         "encryptionsalt": twin_of_secrets.salt(),
         "config": {f"{PREFIX}{key}": value for key, value in sections.items()},
     }
-    notes = tuple(run.notes)
-    head = [*_head(real.name, notes), *([f"{AHEAD}{', '.join(sorted(run.ahead))}"] if run.ahead else [])]
-    text = "\n".join([*head, dumped(document)])
-    return Written(name, text, hardware(name, lab, run, real.root, before), notes, frozenset(run.ahead))
+    notes = compared(run.notes, since.first if since else None, run.ahead)
+    head = f"{ORIGIN} {real.name}`, from {real.settings_file.name}. Its secrets protect nothing."
+    text = "\n".join([head, *(f"# {line}" for line in notes.lines()), dumped(document)])
+    return Written(name, text, hardware(name, lab, run, real.root, before), notes)
 
 
 def save(made: Written, root: Path) -> Stack:
@@ -125,15 +123,9 @@ def save(made: Written, root: Path) -> Stack:
     return twin
 
 
-def _head(real: str, notes: tuple[str, ...]) -> list[str]:
-    told = [f"# Not on the twin: {note}" for note in notes]
-    return [f"{ORIGIN} {real}`, from Pulumi.{real}.yaml. Its secrets protect nothing.", *told]
-
-
-def _ahead(file: Path) -> list[str]:
-    """The nodes that an earlier twin had ahead."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return [name for line in lines if line.startswith(AHEAD) for name in line.removeprefix(AHEAD).split(", ")]
+def _since(twin: Stack) -> Notes | None:
+    """What was noted for a twin that has been made; one that was only written, or has ended, begins anew."""
+    return read(twin.settings_file) if twin.twin_state.exists() else None
 
 
 def _sections(file: Path) -> dict[str, Any]:

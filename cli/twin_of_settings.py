@@ -5,6 +5,8 @@ Only the raw file is read, so that no secret is opened. What a twin can't have i
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -148,14 +150,14 @@ def _without_secrets(run: Translation, value: Any, where: Where) -> Any:
 def _cluster(run: Translation, section: Mapping[str, Any], lab: Settings) -> dict[str, Any]:
     talos = {**section["talos"], "factory": run.factory_url}
     for key in _ELSEWHERE:
-        if talos.pop(key, None) is not None:
-            run.leave_out(("cluster", "talos", key), "a twin installs its own image")
+        if (value := talos.pop(key, None)) is not None:
+            run.leave_out(("cluster", "talos", key), f"{value}; a twin installs its own image")
     endpoint = {**section["endpoint"]}
-    if endpoint.pop("dns", None) is not None:
-        run.leave_out(("cluster", "endpoint", "dns"), "nobody resolves it on a twin")
+    if (dns := endpoint.pop("dns", None)) is not None:
+        run.leave_out(("cluster", "endpoint", "dns"), f"{dns}; nobody resolves it on a twin")
     if lab.cluster.endpoint.port < LOWEST_PORT:
-        endpoint.pop("port")
-        run.leave_out(("cluster", "endpoint", "port"), f"a port below {LOWEST_PORT} needs root; the twin has 6443")
+        port = endpoint.pop("port")
+        run.leave_out(("cluster", "endpoint", "port"), f"{port}; a port below {LOWEST_PORT} needs root, it has 6443")
     network = {**(section.get("network") or {}), "subnet": str(run.twin_lan)}
     return {**section, "talos": talos, "endpoint": endpoint, "network": network}
 
@@ -165,7 +167,7 @@ def _board(run: Translation, name: str, lab: Settings) -> dict[str, Any]:
     host = urlsplit(board.url).hostname or ""
     run.boards[name] = _board_host(run, host)
     if board.fingerprint:
-        run.leave_out(("boards", name, "fingerprint"), "the simulated board has a certificate of its own")
+        run.leave_out(("boards", name, "fingerprint"), f"{board.fingerprint}; it has a certificate of its own")
     made = {"address": f"{run.boards[name]}:{BOARD_PORT}", "password": twin_of_secrets.sealed(BOARD_PASSWORD)}
     return made if board.username == "root" else {**made, "username": board.username}
 
@@ -185,7 +187,8 @@ def _node(run: Translation, section: Mapping[str, Any], name: str, lab: Settings
     node = lab.nodes[name]
     made = {**section, "generation": node.generation + (name in run.ahead)}
     if node.install.selector is not None or node.install.disk != DEFAULT_DISK:
-        run.leave_out(("nodes", name, "install"), f"the simulated module has one disk, {DEFAULT_DISK}")
+        wished = json.dumps(node.install.model_dump(mode="json", exclude_none=True))
+        run.leave_out(("nodes", name, "install"), f"{wished}; the simulated module has one disk, {DEFAULT_DISK}")
         made.pop("install", None)
     return made
 
@@ -203,9 +206,10 @@ def _part(run: Translation, name: str, value: Any) -> Any:
     version = made.get("version")
     if chart is not None and version is not None and run.charts.get(chart) != version:
         made.pop("version")
-        run.leave_out(("platform", name, "version"), f"chart {version} is not on a twin, which has {run.charts[chart]}")
-    if name == "traefik" and made.pop("certificate", None) is not None:
-        run.leave_out(("platform", name, "certificate"), "its key can't be had without a secret; a home CA makes one")
+        run.leave_out(("platform", name, "version"), f"chart {version}; a twin has {run.charts[chart]}")
+    if name == "traefik" and (certificate := made.pop("certificate", None)) is not None:
+        which = hashlib.sha256(json.dumps(certificate, sort_keys=True).encode()).hexdigest()[:12]
+        run.leave_out(("platform", name, "certificate"), f"{which}; its key is a secret, so a home CA makes another")
     return made
 
 

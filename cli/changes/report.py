@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cli.changes import cluster, nodes, parts
+from cli.changes import cluster, nodes, parts, unseen
 from cli.changes.clean import without_trace
 from cli.changes.difference import fields, is_hidden
 from cli.changes.document import Preview, Step, is_part
@@ -125,6 +125,7 @@ def _rows(preview: Preview) -> Iterator[Row]:
     found = sorted((name, steps) for (kind, name), steps in owned.items() if is_part(kind))
     yield from filter(None, (parts.row(name, steps) for name, steps in found))
     yield from _others(preview)
+    yield from unseen.rows(preview)
 
 
 def _others(preview: Preview) -> Iterator[Row]:
@@ -164,7 +165,7 @@ def _warnings(preview: Preview) -> Iterator[str]:
     """Warnings about no node: a node's own are in its row."""
     for message in preview.messages:
         of_node = any(step.urn == message.urn and preview.owner(step)[0] == NODE for step in preview.steps)
-        if message.severity == "warning" and not of_node:
+        if message.severity == "warning" and not of_node and not unseen.is_note(message.text):
             yield message.text
 
 

@@ -23,6 +23,7 @@ import twin.lab
 from cli import twin_of
 from cli.passphrase import opens
 from cli.stacks import Stack
+from cli.twin_of_notes import read
 from cli.twin_of_secrets import _key, salt, sealed, stand_in
 from cli.twin_of_settings import Translation
 from providers.errors import RefusedError, UserError
@@ -192,11 +193,23 @@ def test_a_lan_that_loopback_has_no_room_for() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "note"),
     [
-        ("platform: {x}", "platform: {metallb: {version: 9.9.9}}", "platform.metallb.version: chart 9.9.9 is not on"),
-        ("endpoint: {x}", "endpoint: {vip: 192.168.1.70, dns: k8s.home.arpa}", "cluster.endpoint.dns: nobody"),
-        ("endpoint: {x}", "endpoint: {vip: 192.168.1.70, port: 443}", "cluster.endpoint.port: a port below 1024"),
-        ("talos: {x}", "talos: {version: v1.13.9, image: a.raw}", "cluster.talos.image: a twin installs its own"),
-        ("install: {x}", "install: {disk: /dev/nvme0n1}", "nodes.node1.install: the simulated module has one disk"),
+        ("platform: {x}", "platform: {metallb: {version: 9.9.9}}", "platform.metallb.version: chart 9.9.9; a twin has"),
+        (
+            "endpoint: {x}",
+            "endpoint: {vip: 192.168.1.70, dns: k8s.home.arpa}",
+            "cluster.endpoint.dns: k8s.home.arpa; nobody",
+        ),
+        ("endpoint: {x}", "endpoint: {vip: 192.168.1.70, port: 443}", "cluster.endpoint.port: 443; a port below 1024"),
+        (
+            "talos: {x}",
+            "talos: {version: v1.13.9, image: a.raw}",
+            "cluster.talos.image: a.raw; a twin installs its own",
+        ),
+        (
+            "install: {x}",
+            "install: {disk: /dev/nvme0n1}",
+            'nodes.node1.install: {"disk": "/dev/nvme0n1"}; the simulated',
+        ),
     ],
 )
 def test_what_a_twin_can_not_have_is_left_out_and_told(root: Path, old: str, new: str, note: str) -> None:
@@ -219,10 +232,9 @@ def test_what_a_twin_can_not_have_is_left_out_and_told(root: Path, old: str, new
 
 def test_an_adopted_node_that_would_be_written_is_seen_on_the_twin(root: Path) -> None:
     """Generation 0 only adopts; a twin has to install. That it then becomes 1 would erase the real node's disk."""
-    adopted, written_once = shipped(), re.sub(r"(    node[123]:\n)", r"\1      generation: 1\n", shipped())
-    first = twin_of.of(real(root, adopted))
-    later = twin_of.of(real(root, written_once), ahead=first.ahead)
-    assert first.ahead == {"node1", "node2", "node3", "node4"}
+    written_once = re.sub(r"(    node[123]:\n)", r"\1      generation: 1\n", shipped())
+    first = twin_of.of(real(root, shipped()))
+    later = twin_of.of(real(root, written_once), since=first.notes)
     assert generations(first) == {"node1": 1, "node2": 1, "node3": 1, "node4": 1}
     assert generations(later) == {"node1": 2, "node2": 2, "node3": 2, "node4": 1}
     assert generations(twin_of.of(real(root, written_once))) == {"node1": 1, "node2": 1, "node3": 1, "node4": 1}
@@ -233,16 +245,43 @@ def generations(made: twin_of.Written) -> dict[str, int]:
     return {name: node["generation"] for name, node in nodes.items()}
 
 
-def test_the_twins_own_file_keeps_who_is_ahead(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_twin_that_runs_keeps_who_is_ahead_and_one_that_was_only_written_does_not(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cli.twin_of.stacks.find", lambda name: Stack(name, root))
-    real(root, shipped())
+    changed = shipped().replace("    node4:\n", "    node4:\n      generation: 1\n")
+    for runs, generation in ((False, 1), (True, 2)):
+        real(root, shipped())
+        twin_of.command("homelab")
+        if runs:
+            Stack("homelab-twin", root).twin_state.mkdir(parents=True)
+        real(root, changed)
+        twin_of.command("homelab")
+        assert settings.load(root / "Pulumi.homelab-twin.yaml").nodes["node4"].generation == generation
+
+
+def test_what_changes_and_can_not_be_seen_on_a_twin_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And stays told, however often it is written, until the twin is made anew or the change is taken back."""
+    monkeypatch.setattr("cli.twin_of.stacks.find", lambda name: Stack(name, root))
+    old = "board1: {address: 192.168.1.60, fingerprint: 'sha256:" + "ab" * 32 + "'}"
+    before = re.sub(r"    board1:\n      address: 192\.168\.1\.60 .*\n", f"    {old}\n", shipped())
+    after = re.sub(r"(    talos:.*\n)", r"\1      image: a.raw\n", before.replace("ab" * 32, "cd" * 32), count=1)
+    real(root, before)
     twin_of.command("homelab")
-    real(root, shipped().replace("    node4:\n", "    node4:\n      generation: 1\n"))
+    Stack("homelab-twin", root).twin_state.mkdir(parents=True)
+    for _ in range(2):
+        real(root, after)
+        twin_of.command("homelab")
+        notes = read(root / "Pulumi.homelab-twin.yaml")
+        assert [note.split(";")[0] for note in notes.changed] == [
+            "cluster.talos.image: a.raw",
+            f"boards.board1.fingerprint: sha256:{'cd' * 32}",
+        ]
+        assert [note.split(";")[0] for note in notes.changed_from] == [f"boards.board1.fingerprint: sha256:{'ab' * 32}"]
+    real(root, before)
     twin_of.command("homelab")
-    made = settings.load(root / "Pulumi.homelab-twin.yaml")
-    assert {node.name: node.generation for node in made.nodes.values()} == {
-        "node1": 1, "node2": 1, "node3": 1, "node4": 2,
-    }  # fmt: skip
+    notes = read(root / "Pulumi.homelab-twin.yaml")
+    assert (len(notes.same), notes.changed, notes.changed_from) == (1, (), ())
 
 
 def test_a_chart_that_a_twin_serves_keeps_its_version(root: Path) -> None:
@@ -305,8 +344,9 @@ def test_the_verb_needs_nothing_of_its_environment(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
+    assert told.pop("notes")[0].endswith("node1, node2, node3, node4")  # they are only adopted, and a twin is blank
     assert told == {
-        "stack": "homelab-twin", "notes": [], "files": ["Pulumi.homelab-twin.yaml", "twin/labs/homelab-twin.yaml"],
+        "stack": "homelab-twin", "files": ["Pulumi.homelab-twin.yaml", "twin/labs/homelab-twin.yaml"],
     }  # fmt: skip
     assert settings.load(lab.folder / told["files"][0]).cluster.endpoint.url == "https://127.11.0.70:6443"
 
