@@ -43,9 +43,12 @@ class SecretsProvider(Provider):
         """They change with a step of a rotation, or when another cluster's talosconfig was put in place."""
         if not is_known(news):
             return DiffResult(changes=False)
-        if rotation.is_due(rotation.unpack(olds.get("rotation")), str(news.get("rotate") or "")):
+        state = rotation.unpack(olds.get("rotation"))
+        if rotation.is_due(state, str(news.get("rotate") or "")):
             Reporter().info(f"keys: step {news['rotate']}")
             return DiffResult(changes=True)
+        if state.under_way and not news.get("rotate"):
+            Reporter().warn(rotation.reminder(state))
         return DiffResult(changes=identity.given_another(_lab(news), _bundle(olds)))
 
     def create(self, props: Props) -> CreateResult:

@@ -155,6 +155,12 @@ def advance(bundle: SecretsBundle, rotation: Rotation, wished: str) -> Taken:
     return STEPS[what][int(step) - 1].act(bundle, dataclasses.replace(rotation, what=what, step=int(step)))
 
 
+def reminder(rotation: Rotation) -> str:
+    """That one is under way, for runs that are not part of it."""
+    taken = f"step {rotation.step} of {len(STEPS[rotation.what])} is taken"
+    return f"{rotation.what} is being rotated, {taken}; `homelab rotate {rotation.what}` goes on"
+
+
 def pack(rotation: Rotation) -> str:
     """As it travels in Pulumi properties; "" for none."""
     if not rotation.under_way:

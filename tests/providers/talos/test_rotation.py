@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.engine import Reporter
 from providers.talos import documents, pki, plan, rotation
 from providers.talos.config import render
 from providers.talos.identity import other_cluster
@@ -210,6 +211,17 @@ def test_the_secrets_change_only_when_a_step_is_due(bundle):
     assert changes(props(made, state, rotate="os-ca:1"), "os-ca:2")
     older = {key: value for key, value in props(bundle, NONE).items() if key not in ("rotate", "rotation")}
     assert not changes(older, "")
+
+
+def test_a_run_in_between_says_that_one_is_under_way(bundle, monkeypatch):
+    said = []
+    monkeypatch.setattr(Reporter, "warn", lambda _, text: said.append(text))
+    made, state = advance(bundle, NONE, "os-ca:1")
+    SecretsProvider().diff("home", props(made, state), props(None, NONE))
+    assert said == ["os-ca is being rotated, step 1 of 3 is taken; `homelab rotate os-ca` goes on"]
+    SecretsProvider().diff("home", props(made, state), props(None, NONE, rotate="os-ca:2"))
+    SecretsProvider().diff("home", props(bundle, NONE), props(None, NONE))
+    assert len(said) == 1
 
 
 def test_an_update_takes_the_step_and_keeps_the_spare_key(bundle):
