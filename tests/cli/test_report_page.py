@@ -184,6 +184,15 @@ def test_a_screen_reader_is_told_of_landmarks_and_tables(shown: Page) -> None:
     assert "board1 at 192.168.1.60: answering" in drawings
 
 
+def test_rows_are_cards_on_a_phone_and_lines_on_a_desk(shown: Page, width: int) -> None:
+    cells = "document.querySelector('#boards ~ table tbody tr').querySelectorAll('td')"
+    lefts = shown.value(f"new Set([...{cells}].map((it) => Math.round(it.getBoundingClientRect().left))).size")
+    tops = shown.value(f"new Set([...{cells}].map((it) => Math.round(it.getBoundingClientRect().top))).size")
+    assert (lefts, tops) == ((1, 7) if width == PHONE else (7, 1))
+    label = shown.value(f"getComputedStyle({cells}[0], '::before').content")
+    assert label == ('"Place"' if width == PHONE else "none")
+
+
 def test_what_can_be_typed_on_is_large_enough_for_a_finger(shown: Page) -> None:
     sizes = shown.value(
         "[...document.querySelectorAll('nav a, summary')].map((it) => it.getBoundingClientRect().height)"
