@@ -140,6 +140,7 @@ class Runner:
     folder: Path
     values: Mapping[str, str]
     environment: dict[str, str] = field(default_factory=dict)
+    limit_s: float = 100.0
 
     def filled(self, text: str) -> str:
         def fill(match: re.Match[str]) -> str:
@@ -156,10 +157,10 @@ class Runner:
         done = None
         for each in names:
             env = {**made.get("env", {}), **steps[each].get("env", {})}
-            filled = {key: self.filled(str(value)) for key, value in env.items()}
+            whole = self.environment | {key: self.filled(str(value)) for key, value in env.items()}
             done = subprocess.run(
                 ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", steps[each]["run"]],
-                cwd=self.folder, env={**self.environment, **filled}, capture_output=True, text=True, timeout=100,
+                cwd=self.folder, env=whole, capture_output=True, text=True, timeout=self.limit_s,
             )  # fmt: skip
             if done.returncode and each != names[-1]:
                 raise AssertionError(f"{each}: {done.stdout}{done.stderr}")
