@@ -119,10 +119,9 @@ class Preview:
         return {"steps": [step.as_json() for step in self.steps], "diagnostics": told}
 
     def said_of(self, urn: str) -> Iterator[str]:
-        """What was said of a resource, errors aside."""
-        for message in self.messages:
-            if message.urn == urn and message.severity in ("info", "warning"):
-                yield message.text
+        """What was said of a resource, errors aside; the engine may ask twice, and is answered twice."""
+        told = (m.text for m in self.messages if m.urn == urn and m.severity in ("info", "warning"))
+        yield from dict.fromkeys(told)
 
     @cached_property
     def _parents(self) -> dict[str, str]:

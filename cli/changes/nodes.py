@@ -12,6 +12,7 @@ from cli.changes.document import Preview, Step, mapping
 from cli.changes.row import About, Row
 
 CREDENTIALS = ("username", "password", "fingerprint", "board")
+_REINSTALLED = "REINSTALLED"
 _STAYS = "its config stays as it is"
 _LEAVES = "LEAVES: drained, taken out of the cluster, reset (what its pods kept on its disk is lost), powered off"
 _REBOOTS = re.compile(r"\breboots\b")
@@ -19,11 +20,18 @@ _LINE = r"(?:(\d+)\. )?{node}(?: \([a-z ]+\))?:? (.*)"  # how a node's line in a
 
 
 class NodeSteps:
-    """The steps of one node, by the kind of resource."""
+    """The steps of one node, by the kind of resource, and what was said of them."""
 
-    def __init__(self, name: str, steps: Sequence[Step]) -> None:
+    def __init__(self, name: str, steps: Sequence[Step], preview: Preview) -> None:
         self.name = name
         self.steps = {step.kind: step for step in steps}
+        self._preview = preview
+
+    def said(self, kind: str) -> Iterator[str]:
+        """What the provider of that resource says of its update."""
+        step = self.changed(kind)
+        if step is not None:
+            yield from self._preview.said_of(step.urn)
 
     def changed(self, kind: str) -> Step | None:
         """The step of that kind, if it is an update."""
@@ -45,9 +53,10 @@ class NodeSteps:
 
     @property
     def reinstalled(self) -> bool:
-        """Whether its disk would be erased and written."""
+        """Whether its disk would be erased and written: by the settings, or by its provider's word."""
         old, new = self.before("Flash").get("generation"), self.after("Flash").get("generation")
-        return self.changed("Flash") is not None and _number(new) > _number(old)
+        told = any(_REINSTALLED in text for text in self.said("Flash"))
+        return told or (self.changed("Flash") is not None and _number(new) > _number(old))
 
     @property
     def replaced(self) -> bool:
@@ -69,7 +78,7 @@ class NodeSteps:
         return found is not None and found.op == op
 
 
-def row(preview: Preview, node: NodeSteps) -> Row | None:
+def row(node: NodeSteps) -> Row | None:
     """What would happen to a node; None where nothing would."""
     if all(step.op == "same" for step in node.steps.values()):
         return None
@@ -80,7 +89,7 @@ def row(preview: Preview, node: NodeSteps) -> Row | None:
     if node.replaced:
         what = "REPLACED: deleted and made anew"
         return Row(About.NODE, node.name, "REPLACED", (what,), "the node and what its pods kept on its disk")
-    return _changed(preview, node)
+    return _changed(node)
 
 
 def _created(node: NodeSteps) -> Iterator[str]:
@@ -93,8 +102,8 @@ def _created(node: NodeSteps) -> Iterator[str]:
         yield f"joins as {spec['role']}"
 
 
-def _changed(preview: Preview, node: NodeSteps) -> Row:
-    said = list(_said(preview, node))
+def _changed(node: NodeSteps) -> Row:
+    said = list(_said(node))
     words = [
         *_moved(node),
         *_reinstalled(node),
@@ -111,7 +120,7 @@ def _changed(preview: Preview, node: NodeSteps) -> Row:
 
 def _verb(node: NodeSteps, words: Sequence[str]) -> str:
     if node.reinstalled:
-        return "REINSTALLED"
+        return _REINSTALLED
     staged = any("staged" in word for word in words)
     if not staged and (_talos_changes(node) or any(_REBOOTS.search(word) for word in words)):
         return "reboots"
@@ -127,11 +136,10 @@ def _harm(node: NodeSteps) -> str:
 
 def _reinstalled(node: NodeSteps) -> Iterator[str]:
     if node.reinstalled:
-        old, new = node.before("Flash").get("generation"), node.after("Flash").get("generation")
-        yield (
-            "REINSTALLED: it leaves the cluster, its whole disk is erased and written, and it joins again "
-            f"(generation {_number(old)} -> {_number(new)})"
-        )
+        old, new = (_number(bag.get("generation")) for bag in (node.before("Flash"), node.after("Flash")))
+        counted = f" (generation {old} -> {new})" if old != new else ""
+        what = "it leaves the cluster, its whole disk is erased and written, and it joins again"
+        yield f"{_REINSTALLED}: {what}{counted}"
 
 
 def _made_again(node: NodeSteps) -> Iterator[str]:
@@ -176,12 +184,11 @@ def _schematic(spec: Mapping[str, Any]) -> str:
     return str(spec.get("installer") or "").rpartition("/")[2].partition(":")[0]
 
 
-def _said(preview: Preview, node: NodeSteps) -> Iterator[str]:
+def _said(node: NodeSteps) -> Iterator[str]:
     """What its providers say of the change: they know the machine config, which the document does not hold."""
     line = re.compile(_LINE.format(node=re.escape(node.name)), re.DOTALL)
     for kind in ("Machine", "Member", "Power"):
-        step = node.changed(kind)
-        for text in preview.said_of(step.urn) if step is not None else ():
+        for text in node.said(kind):
             match = line.fullmatch(text)
             turn, words = (match[1], match[2]) if match else (None, text)
             if words != _STAYS:

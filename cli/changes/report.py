@@ -118,10 +118,10 @@ def _rows(preview: Preview) -> Iterator[Row]:
     owned: dict[tuple[str, str], list[Step]] = {}
     for step in preview.steps:
         owned.setdefault(preview.owner(step), []).append(step)
-    machines = [NodeSteps(name, steps) for (kind, name), steps in owned.items() if kind == NODE]
+    machines = [NodeSteps(name, steps, preview) for (kind, name), steps in owned.items() if kind == NODE]
     machines.sort(key=lambda node: _natural(node.name))
     yield from cluster.rows(preview, machines)
-    yield from filter(None, (nodes.row(preview, node) for node in machines))
+    yield from filter(None, map(nodes.row, machines))
     found = sorted((name, steps) for (kind, name), steps in owned.items() if is_part(kind))
     yield from filter(None, (parts.row(name, steps) for name, steps in found))
     yield from _others(preview)

@@ -112,6 +112,19 @@ def test_an_engine_that_lists_only_what_changes_is_understood() -> None:
     assert text_of(report.build("homelab", document.of(cut)), "monitoring") == "chart 9.1.0 -> 9.2.0, 3 objects change"
 
 
+def test_an_erased_disk_is_seen_though_its_settings_are_all_secret() -> None:
+    """The provider's own warning is enough."""
+    hidden = raw("worker_reinstalled")
+    for step in hidden["steps"]:
+        for state in ("oldState", "newState"):
+            if "settings" in step.get(state, {}).get("inputs", {}):
+                step[state]["inputs"]["settings"] = "[secret]"
+    hidden["diagnostics"] *= 2  # the engine asks twice
+    made = report.build("homelab", document.of(hidden))
+    assert [row.name for row in made.unacknowledged] == ["node4"]
+    assert text_of(made, "node4").count("REINSTALLED") == 1
+
+
 def test_a_refresh_in_front_of_the_plan_is_none_of_it() -> None:
     whole = raw("nothing")
     whole["steps"] += [{**raw("worker_reinstalled")["steps"][4], "op": "refresh"}]
