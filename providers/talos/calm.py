@@ -97,7 +97,6 @@ class Calm:
         self._lab = lab
         self._report = report
         self._kubeconfig = ""
-        self._was_closed = False
 
     def before(self, busy: Callable[[], Collection[str]] = lambda: ()) -> None:
         """Wait until the node can be spared.
@@ -115,7 +114,6 @@ class Calm:
         try:
             self._until(lambda: self._lack_before(busy()), BEFORE_S)
             self._until(self._volumes, REBUILD_S)
-            self._until(self._note, API_S)
         except DeadlineError as error:
             raise RefusedError(f"{lab.node}: not upgraded: {error}; `homelab status` shows the lab") from None
 
@@ -173,19 +171,8 @@ class Calm:
         with self._kube() as kube:
             return unsettled(longhorn.observe(kube))
 
-    def _note(self) -> str:
-        """Whether somebody has closed the node by hand; what Talos itself had closed, it opens again."""
-        with self._kube() as kube:
-            found = kube.look(f"/api/v1/nodes/{self._lab.node}") or {}
-        by_talos = _BY_TALOS in (found.get("metadata", {}).get("annotations") or {})
-        self._was_closed = bool(found.get("spec", {}).get("unschedulable")) and not by_talos
-        return ""
-
     def _open(self) -> None:
-        """Have pods come back, unless somebody had closed the node by hand before."""
-        if self._was_closed:
-            self._report.info("it was cordoned before, and still is")
-            return
+        """Have pods come back to a node that Talos had closed for the upgrade; what its owner closed stays closed."""
         try:
             self._until(self._closed, OPEN_S)
         except DeadlineError:
@@ -194,8 +181,9 @@ class Calm:
 
     def _closed(self) -> str:
         with self._kube() as kube:
-            view = kube.node(self._lab.node)
-        return "it is cordoned" if view is None or view.unschedulable else ""
+            found = kube.look(f"/api/v1/nodes/{self._lab.node}") or {}
+        by_talos = _BY_TALOS in (found.get("metadata", {}).get("annotations") or {})
+        return "it is cordoned" if by_talos and found.get("spec", {}).get("unschedulable") else ""
 
     def _until(self, lack: Callable[[], str], seconds: float) -> None:
         """Poll until nothing is lacking; an API that is away for a moment counts as that."""

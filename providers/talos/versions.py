@@ -98,6 +98,11 @@ class Job:
         planes = dict(self.props["control_planes"])
         return calm.Lab(self.node, self.props["spec"]["role"], planes, self.cert, self.width)
 
+    @property
+    def around(self) -> calm.Calm:
+        """Who looks whether that cluster can spare it, and is whole again."""
+        return calm.Calm(self.lab, self.report)
+
     # A node's machine config, as `kubernetes_upgrade.Device` has it
 
     def config(self) -> str:
@@ -162,7 +167,7 @@ def _look(job: Job) -> upgrade.Running:
 
 
 def _talos(job: Job, place: Place, before: upgrade.Running) -> None:
-    wished, around = target(job.props), calm.Calm(job.lab, job.report)
+    wished, around = target(job.props), job.around
     step = rollout.talos(job.rank, job.node, leads=job.leads)
     with _alone(job):
         if wished.differs(before):
@@ -184,7 +189,7 @@ def _config(job: Job) -> None:
         reboots = bool(plan.compare(live, wished).reboot) and job.props["allow_reboot"]
         job.change(wished)
         if reboots and (seen := job.device.look()) is not None:
-            calm.Calm(job.lab, job.report).after(seen.boot)
+            job.around.after(seen.boot)
 
 
 def _kubernetes(job: Job, parts: tuple[str, ...]) -> dict[Step, Do]:
@@ -225,8 +230,7 @@ def _image(job: Job, component: str) -> str:
 
 
 def _move(job: Job) -> kubernetes_upgrade.Move:
-    around = calm.Calm(job.lab, job.report)
-    return kubernetes_upgrade.Move(job.node, job, around.kube, job.report)
+    return kubernetes_upgrade.Move(job.node, job, job.around.kube, job.report)
 
 
 @contextmanager

@@ -172,16 +172,14 @@ def test_a_node_is_back_when_it_is_ready_in_its_new_boot() -> None:
 
 @pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize(
-    ("before", "opened"),
+    ("there", "opened"),
     [
-        (node(), True),
+        (node(), False),  # Talos has opened it itself
         (node(closed=True), False),  # by its owner's hand
-        (node(closed=True, by_talos=True), True),  # left by a run that was killed
+        (node(closed=True, by_talos=True), True),
     ],
 )
-def test_a_node_is_opened_again_unless_its_owner_had_closed_it(before: dict[str, Any], *, opened: bool) -> None:
-    calm = Played(LEADING, [WHOLE], [before])
-    calm.before()
-    calm.nodes = [node(closed=True)]
+def test_a_node_is_opened_again_unless_its_owner_had_closed_it(there: dict[str, Any], *, opened: bool) -> None:
+    calm = Played(LEADING, [WHOLE], [there])
     calm.after("boot-2")
     assert calm.opened is opened
