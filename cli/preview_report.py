@@ -75,9 +75,8 @@ def taken(engine: Engine) -> dict[str, Any]:
     engine.require_passphrase()
     engine.select()
     raw = previewed(engine)
-    tidy = clean.cleaner(known.of(engine), engine.stack.root)
     told = [*map(_blinded, raw.get("diagnostics") or ()), *_not_on_the_twin(engine)]
-    return dict(clean.cleaned({**raw, "diagnostics": told}, tidy))
+    return dict(clean.tidied({**raw, "diagnostics": told}, known.of(engine), engine.stack.root))
 
 
 def previewed(engine: Engine) -> dict[str, Any]:
@@ -143,8 +142,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"{path}: can't be read: {reason}") from None
-    tidy = clean.cleaner(known.of_environment(os.environ), stacks.ROOT)
-    return dict(clean.cleaned(document.parse(text).as_json(), tidy))
+    return dict(clean.tidied(document.parse(text).as_json(), known.of_environment(os.environ), stacks.ROOT))
 
 
 def _named(stack: str) -> str:
