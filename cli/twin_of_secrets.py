@@ -44,5 +44,5 @@ def stand_in(ciphertext: str) -> str:
 
 
 @cache
-def _key() -> bytes:
-    return PBKDF2HMAC(SHA256(), KEY_BYTES, _SEED, ROUNDS).derive(TWIN_PASSPHRASE.encode())
+def _key(seed: bytes = _SEED) -> bytes:
+    return PBKDF2HMAC(SHA256(), KEY_BYTES, seed, ROUNDS).derive(TWIN_PASSPHRASE.encode())

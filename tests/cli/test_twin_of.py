@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import settings
 import twin.lab
@@ -138,11 +139,17 @@ def test_no_secret_of_the_real_lab_is_in_it_and_every_other_one_opens(root: Path
     assert list(secrets.in_plain({k.removeprefix("homelab:"): v for k, v in document["config"].items()})) == []
 
 
-def opened(text: str) -> str:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+def test_it_is_sealed_as_the_engine_does_it() -> None:
+    """What the engine itself had sealed for the shipped twin opens the same way."""
+    shipped_twin = yaml.safe_load((ROOT / "Pulumi.twin.yaml").read_text(encoding="utf-8"))
+    key = _key(base64.b64decode(shipped_twin["encryptionsalt"].split(":")[1]))
+    board = shipped_twin["config"]["homelab:boards"]["board1"]
+    assert opened(board["password"]["secure"], key) == "opens-this-board"
 
+
+def opened(text: str, key: bytes | None = None) -> str:
     _, nonce, hidden = text.split(":")
-    return AESGCM(_key()).decrypt(base64.b64decode(nonce), base64.b64decode(hidden), None).decode()
+    return AESGCM(key or _key()).decrypt(base64.b64decode(nonce), base64.b64decode(hidden), None).decode()
 
 
 def test_the_same_settings_are_the_same_twin(root: Path) -> None:
