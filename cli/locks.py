@@ -54,7 +54,7 @@ def is_pulumi(pid: int) -> bool:
 
 def backend_folder(environment: Mapping[str, str]) -> Path | None:
     """Where the file backend is; None when the state is kept elsewhere."""
-    url = environment.get("PULUMI_BACKEND_URL", "")
+    url = environment.get("PULUMI_BACKEND_URL", "").partition("?")[0]
     return Path(url.removeprefix("file://")).expanduser() if url.startswith("file://") else None
 
 

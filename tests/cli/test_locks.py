@@ -96,7 +96,12 @@ def test_a_running_engine_is_seen_by_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("url", "folder"),
-    [("file:///a/b", Path("/a/b")), ("s3://bucket", None), ("", None), ("file://~/x", Path("~/x").expanduser())],
+    [
+        ("file:///a/b?metadata=skip", Path("/a/b")),
+        ("s3://bucket", None),
+        ("", None),
+        ("file://~/x", Path("~/x").expanduser()),
+    ],
 )
 def test_where_the_file_backend_is(url: str, folder: Path | None) -> None:
     assert locks.backend_folder({"PULUMI_BACKEND_URL": url}) == folder
