@@ -4,6 +4,8 @@ ARGS ?=
 PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
+# A file a worker, in the order of their names: sorted by their number of tests, the few long ones would come last.
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 LAB := --stack $(STACK)
 SURE := $(if $(filter 1 yes true,$(YES)),--yes)
 TO_PULUMI := $(if $(ARGS),-- $(ARGS))
@@ -70,10 +72,10 @@ bench: tools-test ## measure the simulated lab
 	@$(BIN)/homelab bench $(TO_PULUMI)
 
 test: tools-test ## all tests but the minutes-long ones
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 test-full: tools-test ## all tests
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 lint: tools-test ## style, types and locks
 	@$(BIN)/ruff check .

@@ -26,6 +26,7 @@ HINTS = {
     "passphrase": "put the passphrase of the stack's secrets into .homelab/passphrase (chmod 600)",
     "NoCredentialProviders": "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the keys of the bucket",
     "NoSuchBucket": "make the bucket first: the engine makes none",
+    "checkpoint: EOF": "a kill tore the attributes that stand beside the state: rm the empty files *.json.attrs there",
     "PULUMI_ACCESS_TOKEN": "export PULUMI_ACCESS_TOKEN, or type `pulumi login`",
 }
 
@@ -84,7 +85,7 @@ def environment(stack: Stack) -> dict[str, str]:
     made = paths.environment(stack.name)
     named = "" if stack.is_twin or os.environ.get(VARIABLE) else named_in_project(stack.root)
     if named:
-        made[VARIABLE] = named
+        made[VARIABLE] = paths.never_torn(named)
     if of(made, stack.root).is_cloud and not made.get(CREDENTIALS):
         logged_in = Path("~/.pulumi").expanduser()  # the project's engine has a home of its own, without a login
         if (logged_in / "credentials.json").is_file():

@@ -103,8 +103,7 @@ def environment(stack: str, root: Path = ROOT, environ: Mapping[str, str] = os.e
     # run that was killed, or whose state was lost, belong to a name that nobody knows any more.
     env["PULUMI_K8S_ENABLE_PATCH_FORCE"] = "true"
     env["HOMELAB_TOOLS"] = environ.get("HOMELAB_TOOLS") or str(home(pins.SERVERS, environ))
-    if not env.get("PULUMI_BACKEND_URL"):
-        env["PULUMI_BACKEND_URL"] = _local_backend(root)
+    env["PULUMI_BACKEND_URL"] = never_torn(env.get("PULUMI_BACKEND_URL") or _local_backend(root))
     return _with_passphrase(env, stack, root)
 
 
@@ -112,6 +111,17 @@ def _local_backend(root: Path) -> str:
     folder = root / ".homelab" / "state"
     folder.mkdir(parents=True, exist_ok=True)
     return f"file://{folder}"
+
+
+def never_torn(backend: str) -> str:
+    """Tell the engine to keep no attributes of the files of its state.
+
+    A file of the state is replaced as a whole. Its attributes, which nobody reads, stand in a second file that is
+    written in place: a run killed just then leaves it empty, and the engine takes the state for unreadable ("EOF").
+    """
+    if not backend.startswith("file://") or "metadata=" in backend:
+        return backend
+    return f"{backend}{'&' if '?' in backend else '?'}metadata=skip"
 
 
 def _with_passphrase(env: dict[str, str], stack: str, root: Path) -> dict[str, str]:

@@ -84,7 +84,7 @@ def test_the_environment_comes_before_the_project_file(tmp_path: Path, monkeypat
 def test_with_no_word_at_all_it_stays_in_the_checkout(tmp_path: Path, text: str) -> None:
     found = backends.environment(project(tmp_path, text))[backends.VARIABLE]
     assert found.startswith("file://")
-    assert found.endswith("/.homelab/state")
+    assert found.endswith("/.homelab/state?metadata=skip")
 
 
 @pytest.mark.usefixtures("nobody")

@@ -30,8 +30,6 @@ from tests.twin.test_charts_values import PROGRAM
 from tools import paths
 
 REFERENCE = re.compile(r"[a-z0-9.-]+\.[a-z]+/[\w./-]+:[\w][\w.-]*(?:@sha256:[0-9a-f]{64})?")
-# What a stand-in runs -> what the chart of that version does, where the stand-in was made from a neighbouring one.
-STAND_INS = {"quay.io/kiwigrid/k8s-sidecar:2.11.2": "quay.io/kiwigrid/k8s-sidecar:2.10.1"}
 
 ON_A_NODE = {"nfs": {"node": "node4", "path": "/var/mnt/nfs"}, "etcd_backup": {"nfs": {"server": "nas", "path": "/e"}}}
 LABS: dict[str, Settings] = {
@@ -136,7 +134,7 @@ def bundled(wanted: Settings) -> set[str]:
 def test_every_image_that_a_chart_renders_is_recorded_and_no_other(chart: str) -> None:
     found = {name for values in PROGRAM for it in rendered(chart, set_by(values, chart)) for name in named(it)}
     recorded = {image.name for image in CHART_IMAGES[chart].images if not image.started_by}
-    assert {STAND_INS.get(name, name) for name in found} == recorded
+    assert found == recorded
 
 
 def test_every_chart_and_image_of_the_table_of_versions_is_recorded_at_its_version() -> None:

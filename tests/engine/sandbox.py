@@ -144,7 +144,8 @@ class Sandbox:
 
     def said(self, begin: int = 0) -> str:
         """What all verbs have printed, from a byte offset on."""
-        return (self.folder / "run.log").read_bytes()[begin:].decode(errors="replace")
+        log = self.folder / "run.log"
+        return log.read_bytes()[begin:].decode(errors="replace") if log.exists() else ""
 
     def up(self, *arguments: str) -> Run:
         """`homelab up`."""

@@ -26,13 +26,13 @@ from tests.engine.test_killed import no_provider_survives, nothing_done_twice
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-OBJECTS = 220  # that the engine reports as created in a cold `up` of everything, at least
+OBJECTS = 220  # that a cold `up` of everything creates in the cluster, at least
 EIGHTHS = 7  # a point in each; the eighth point is Helm's
 SEED = 7
 PHASE_S = 600.0
 HELM = "Helm at work"
 RELEASE = "longhorn-release creating"
-CREATED = re.compile(r"^ \+  kubernetes:\S+ (\S+) created", re.MULTILINE)
+CREATED = re.compile(r"^ \+  kubernetes:(\S+ \S+) created", re.MULTILINE)
 OURS = ("metallb-system", "cert-manager", "traefik", "dns", "monitoring", "headlamp", "etcd-backup", "torrent", "web")
 LISTS = {
     "Service": "/api/v1/services",

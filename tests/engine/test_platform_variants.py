@@ -18,12 +18,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from providers.deadline import Deadline
 from providers.kubernetes.client import Kube
 from tests.engine.sandbox import Sandbox
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 UP_S = 600.0
+ANSWER_S = 60.0  # a busy machine's API server may be away for a moment
 WEB = {"image": "nginxinc/nginx-unprivileged:1.29.1", "port": 8080}
 DOMAIN = "home.example"
 
@@ -37,7 +39,7 @@ class Objects:
     def at(self, path: str) -> dict[str, Any]:
         """An object or a list; empty where there is none."""
         with Kube(self._kubeconfig) as kube:
-            return dict(kube.look(path) or {})
+            return kube.patiently(lambda: dict(kube.look(path) or {}), path, Deadline(ANSWER_S))
 
     def names(self, path: str) -> set[str]:
         """The names of a list."""

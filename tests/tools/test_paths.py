@@ -36,9 +36,21 @@ def test_the_environment_puts_the_virtualenv_before_the_engine_before_the_rest(t
 
 def test_state_stays_in_the_checkout_unless_the_user_names_a_backend(tmp_path):
     env = paths.environment("home", tmp_path, {})
-    assert env["PULUMI_BACKEND_URL"] == f"file://{tmp_path}/.homelab/state"
+    assert env["PULUMI_BACKEND_URL"] == f"file://{tmp_path}/.homelab/state?metadata=skip"
     assert (tmp_path / ".homelab" / "state").is_dir()
-    assert paths.environment("home", tmp_path, {"PULUMI_BACKEND_URL": "s3://x"})["PULUMI_BACKEND_URL"] == "s3://x"
+
+
+@pytest.mark.parametrize(
+    ("named", "used"),
+    [
+        ("s3://x?region=here", "s3://x?region=here"),
+        ("file:///a", "file:///a?metadata=skip"),
+        ("file:///a?no_tmp_dir=false", "file:///a?no_tmp_dir=false&metadata=skip"),
+        ("file:///a?metadata=skip", "file:///a?metadata=skip"),
+    ],
+)
+def test_the_users_own_backend_is_taken_and_a_folder_keeps_no_attributes(named, used, tmp_path):
+    assert paths.environment("home", tmp_path, {"PULUMI_BACKEND_URL": named})["PULUMI_BACKEND_URL"] == used
 
 
 @pytest.mark.parametrize("stack", ["twin", "sixteen"])

@@ -1,6 +1,7 @@
 """The installed engine runs a Python program with a dynamic provider, on a state of its own."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -40,7 +41,7 @@ def pulumi(tmp_path):
     (tmp_path / "gadget.py").write_text(GADGET)
     state = tmp_path / "state"
     state.mkdir()
-    env = {**paths.environment("twin"), "PULUMI_BACKEND_URL": f"file://{state}"}
+    env = paths.environment("twin", environ={**os.environ, "PULUMI_BACKEND_URL": f"file://{state}"})
 
     def run(*arguments):
         command = [paths.pulumi_bin() / "pulumi", *arguments, "--non-interactive", "--color", "never"]
@@ -51,13 +52,14 @@ def pulumi(tmp_path):
     return run
 
 
-def test_a_dynamic_resource_is_made_in_the_projects_python_and_taken_away(pulumi):
+def test_a_dynamic_resource_is_made_in_the_projects_python_and_taken_away(pulumi, tmp_path):
     assert release.fits(pulumi("version"))
     pulumi("stack", "init", "probe")
     pulumi("up", "--yes", "--stack", "probe")
     outputs = json.loads(pulumi("stack", "output", "--json", "--stack", "probe"))
     assert outputs == {"python": str(paths.virtualenv() / "bin" / "python")}
     assert "2 unchanged" in pulumi("up", "--yes", "--stack", "probe")
+    assert not list(tmp_path.glob("state/**/*.attrs")), "the engine writes these in place: a kill would tear them"
     pulumi("destroy", "--yes", "--stack", "probe")
     state = json.loads(pulumi("stack", "export", "--stack", "probe"))
     assert not state["deployment"].get("resources")

@@ -185,6 +185,16 @@ def test_jobs_run_and_end_those_of_a_cron_job_too(lab: Lab) -> None:
     wait(lambda: lab.status(f"{CRON_JOBS}/backup").get("lastSuccessfulTime"), 70)
 
 
+def test_pods_on_the_hosts_network_stand_behind_a_service(lab: Lab) -> None:
+    spec = {"hostNetwork": True, "nodeName": "n2", "containers": PROGRAMS[1:]}
+    lab.put(f"{DEFAULT}/pods", "Pod", "exporter", metadata={"labels": {"app": "exporter"}}, spec=spec)
+    service(lab, "default", "exporter", "exporter")
+    slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    mine = f"{slices}?labelSelector=kubernetes.io/service-name=exporter"
+    (point,) = wait(lambda: [point for found in lab.items(mine) for point in found["endpoints"] or []])
+    assert point["conditions"]["ready"]
+
+
 def test_metrics_are_served_as_long_as_metrics_server_runs(lab: Lab) -> None:
     """An aggregated API that is away holds up every namespace that is deleted."""
     lab.workload("Deployment", "metrics-server", "kube-system")

@@ -6,15 +6,10 @@ import socket
 
 import pytest
 
+from tests.ports import free_port
 from twin.talos.relay import Relay
 
 HOST = "127.0.0.1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("turns", range(1, 5))
@@ -29,7 +24,7 @@ def test_a_connection_that_was_accepted_when_the_listener_closed_is_cut(turns: i
     async def scene() -> bytes:
         nonlocal closed
         relay = Relay(upstreams)
-        port = free_port()
+        port = free_port(HOST)
         relay.listen(HOST, port)
         loop = asyncio.get_running_loop()
         client = socket.create_connection((HOST, port))

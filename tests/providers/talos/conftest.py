@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ipaddress
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from providers.talos import methods, pki
 from providers.talos.config import NodeConfig
 from providers.talos.secrets import SecretsBundle
 from providers.talos.transport import Method
+from tests.ports import free_port
 
 HOST = "127.106.0.1"
 
@@ -81,7 +81,7 @@ class Node:
         self._answers: dict[str, Answer] = {}
         self._uploads: dict[str, Answer] = {}
         self._thread: threading.Thread | None = None
-        self.port = free_port()
+        self.port = free_port(HOST)
 
     @property
     def address(self) -> str:
@@ -146,12 +146,6 @@ class Node:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(5)
             self._thread = None
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

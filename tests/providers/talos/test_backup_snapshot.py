@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import random
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 
 from providers.errors import ProtocolError, UserError
 from providers.talos import snapshot
+from tests.ports import free_port
 from tools import paths
 
 pytestmark = [
@@ -36,7 +36,7 @@ class Etcd:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = 0
-        client, peer = free_port(), free_port()
+        client, peer = free_port(HOST), free_port(HOST)
         self._url = f"http://{HOST}:{client}"
         flags = {
             "data-dir": folder / "data", "log-level": "error", "unsafe-no-fsync": "true",
@@ -94,12 +94,6 @@ def tool(command: list[str]) -> str:
 
 def status(path: Path) -> dict[str, Any]:
     return dict(json.loads(tool(["etcdutl", "snapshot", "status", str(path), "-w", "json"])))
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
