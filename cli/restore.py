@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cli import backup, words
 from cli.observe import ANSWER_S, Lab
-from providers import locks
+from providers import locks, pace
 from providers.deadline import Deadline
 from providers.engine import Reporter
 from providers.errors import HomelabError, RefusedError
@@ -19,12 +19,15 @@ from providers.talos import origin, restore, snapshot
 from providers.talos.bootstrap import Plan
 from providers.talos.client import Mode, probe
 from providers.talos.journal import Journal
+from providers.talos.pki import ClientCert
 from providers.talos.restore import Restore, Seen
 from providers.talos.secrets import SecretsBundle, kubeconfig
 from providers.talos.snapshot import Snapshot
 from providers.talos.wire import admin
 
 PROBE_S = 5.0
+REBOOT_S = 300.0  # a control plane wipes itself and starts
+LOOK_S = 10.0
 LOCK_S = 1.0
 
 
@@ -84,29 +87,32 @@ class Planned:
 def check(lab: Lab, file: Path) -> Planned:
     """Find every reason not to begin. Nothing is touched.
 
+    One that was interrupted may have left control planes rebooting: they are waited for.
+
     Raises:
         ProtocolError: the snapshot is cut short or damaged.
         ForeignSnapshotError: it is another cluster's.
         RefusedError: a control plane does not answer, or has no config.
     """
     found = snapshot.read(file.expanduser().absolute())
-    _all_answer(lab)
+    journal = Journal(lab.stack.folder / "restore.json", found.sha256)
+    _all_answer(lab, REBOOT_S if journal.resumes else 0)
     bundle = backup.secrets(lab)
     origin.refuse_foreign(found, bundle)
-    journal = Journal(lab.stack.folder / "restore.json", found.sha256)
     return Planned(lab, found, bundle, journal, restore.look(lab.control_planes, admin(bundle.os)), _live(lab))
 
 
-def _all_answer(lab: Lab) -> None:
+def _all_answer(lab: Lab, patience_s: float) -> None:
     """Etcd must be down everywhere: a control plane that is away would come back with the old data, and vote."""
-    cert = backup.certificate(lab)
-    modes = {name: probe(address, cert, timeout_s=PROBE_S) for name, address in lab.control_planes.items()}
-    silent = [name for name, mode in modes.items() if mode in (Mode.SILENT, Mode.REFUSED)]
-    if silent:
-        raise RefusedError(
-            f"no answer from {', '.join(silent)}: every control plane is wiped first, or it would come back with the "
-            f"old etcd. Power it on, or set `disabled: true` for it, and wipe it before it returns. Nothing was touched"
-        )
+    deadline, cert = Deadline(pace.limit(patience_s)), backup.certificate(lab)
+    while silent := _silent(modes := _modes(lab, cert)):
+        if deadline.expired:
+            raise RefusedError(
+                f"no answer from {silent}: every control plane is wiped first, or it would come back with the old "
+                f"etcd. Power it on, or set `disabled: true` for it, and wipe it before it returns. Nothing was touched"
+            )
+        words.say(f"no answer from {silent}, which the interrupted restore may have rebooted; waiting")
+        deadline.sleep(pace.interval(LOOK_S))
     foreign = [name for name, mode in modes.items() if mode is Mode.FOREIGN]
     if foreign:
         raise RefusedError(f"{', '.join(foreign)}: not of the cluster whose talosconfig is here; nothing was touched")
@@ -114,6 +120,14 @@ def _all_answer(lab: Lab) -> None:
     if blank:
         up = f"homelab up --stack {lab.stack.name}"
         raise RefusedError(f"{', '.join(blank)}: without a config; `{up}` gives it one, then run this again")
+
+
+def _modes(lab: Lab, cert: ClientCert) -> dict[str, Mode]:
+    return {name: probe(address, cert, timeout_s=PROBE_S) for name, address in lab.control_planes.items()}
+
+
+def _silent(modes: Mapping[str, Mode]) -> str:
+    return ", ".join(name for name, mode in modes.items() if mode in (Mode.SILENT, Mode.REFUSED))
 
 
 def _live(lab: Lab) -> Live | None:

@@ -51,6 +51,8 @@ def values(lab: Lab) -> dict[str, Any]:
             }
         },
         "operator": {"replicas": min(2, len(lab.enabled_nodes)), "resources": requests("25m", "128Mi")},
+        "envoy": {"resources": requests("50m", "64Mi")},
         "hubble": {"enabled": False},
+        "initResources": requests("10m", "16Mi"),
         "resources": requests("100m", "256Mi"),
     }

@@ -38,8 +38,9 @@ class Longhorn(Part):
         super().__init__("longhorn", site, settings)
         self._settings = settings
         namespace = self.namespace(NAMESPACE, privileged=True)
+        asked = self.object("requests", least(), [namespace])
         able = self.keep(Preconditions("longhorn-preconditions", self._asked(), self.child([namespace])))
-        release = self._release([able, namespace])
+        release = self._release([able, asked])
         ready = self.keep(Ready("longhorn-ready", self._awaited(), self.child([release])))
         if settings.snapshots is not None:
             self.object("snapshots", recurring(settings.snapshots), [ready])
@@ -132,6 +133,17 @@ def values(lab: Lab, settings: Settings) -> dict[str, Any]:
         "longhornUI": {"replicas": 1},
         # Its check before an upgrade is a hook that runs as a Job; a release runs hooks.
         "preUpgradeChecker": {"jobEnabled": True},
+    }
+
+
+def least() -> dict[str, Any]:
+    """What a container gets that asks for nothing, as the chart's page and the pods that Longhorn makes do."""
+    limits = [{"type": "Container", "defaultRequest": {"cpu": "10m", "memory": "32Mi"}}]
+    return {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {"name": "requests", "namespace": NAMESPACE},
+        "spec": {"limits": limits},
     }
 
 

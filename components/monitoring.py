@@ -155,6 +155,7 @@ def _grafana(lab: Lab, settings: Settings) -> dict[str, Any]:
             **({"server": {"root_url": f"https://{host}"}} if host else {}),
         },
         "resources": requests("50m", "192Mi"),
+        "sidecar": {"resources": requests("10m", "64Mi")},
     }
 
 

@@ -22,6 +22,7 @@ class Entry:
         node: on which etcd was begun from the snapshot, or "".
         boot: that node's boot.
         restarted: workers that were rebooted since.
+        wiping: control planes have been told to wipe themselves, and may be rebooting.
     """
 
     snapshot: str
@@ -29,6 +30,7 @@ class Entry:
     node: str = ""
     boot: str = ""
     restarted: tuple[str, ...] = ()
+    wiping: bool = False
 
 
 class Journal:
@@ -47,6 +49,10 @@ class Journal:
     def resumes(self) -> bool:
         """Whether a restore of this snapshot was begun before."""
         return self._path.exists() and self.entry != Entry(self.entry.snapshot)
+
+    def begin(self) -> None:
+        """The first control planes are about to be told to wipe themselves."""
+        self._write(replace(self.entry, wiping=True))
 
     def emptied(self, boots: Iterable[str]) -> None:
         """Every control plane is empty, in these boots."""

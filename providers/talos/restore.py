@@ -161,6 +161,7 @@ class Restore:
         """Tell nodes to wipe themselves, all at once; one that did not take it is told again at the next look."""
         if not boots:
             return
+        self._journal.begin()
         self._report.progress(f"wiping etcd on {', '.join(boots)}")
         with ThreadPoolExecutor(len(boots)) as pool:
             taken = pool.map(lambda name: self._resets(self._plan.control_planes[name]), boots)

@@ -15,7 +15,7 @@ from providers.errors import HomelabError, ProtocolError, UserError
 from providers.talos.journal import Journal
 from providers.talos.restore import Seen
 from providers.talos.secrets import SecretsBundle
-from providers.talos.snapshot import Snapshot
+from providers.talos.snapshot import Snapshot, read
 from tests.cli.lab import lab
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -124,3 +124,15 @@ def test_a_control_plane_that_is_away_holds_it_back(tmp_path: Path) -> None:
     where = Lab(bare.stack, bare.settings, SecretsBundle.generate().issue_client(), None)
     with pytest.raises(HomelabError, match="no answer from node1, node2: every control plane is wiped first"):
         restore.check(where, EXAMPLE)
+
+
+def test_after_an_interruption_a_control_plane_that_is_away_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = lab(tmp_path, control_planes=1)
+    where = Lab(bare.stack, bare.settings, SecretsBundle.generate().issue_client(), None)
+    monkeypatch.setattr(restore, "REBOOT_S", 0.2)
+    Journal(where.stack.folder / "restore.json", read(EXAMPLE).sha256).begin()
+    with pytest.raises(HomelabError, match="no answer from node1: every control plane"):
+        restore.check(where, EXAMPLE)
+    assert "no answer from node1, which the interrupted restore may have rebooted" in capsys.readouterr().err

@@ -11,12 +11,22 @@ import yaml
 
 from providers.kubernetes.client import Kube
 from settings.platform import PARTS
+from tests.components.pods import faults, told
 from tests.engine.sandbox import Sandbox
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
 
 EVERY = (*PARTS, "torrent", "web")
 IN_EVERY_RUN = ("traefik",)
+TALOS = {"coredns", "kube-flannel", "kube-proxy", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+OF_LONGHORN = (
+    "csi-attacher",
+    "csi-provisioner",
+    "csi-resizer",
+    "csi-snapshotter",
+    "engine-image-",
+    "longhorn-csi-plugin",
+)  # made by its manager; the twin's are simpler
 UP_S = 600.0
 
 
@@ -35,6 +45,15 @@ def look(lab: Sandbox, path: str) -> dict[str, Any]:
     """An object or a list, from the API server."""
     with Kube((lab.folder / ".homelab" / "kubeconfig").read_text(encoding="utf-8")) as kube:
         return dict(kube.look(path) or {})
+
+
+def maker(pod: dict[str, Any]) -> str:
+    """What made a pod: a Deployment goes by its ReplicaSet, whose name ends with a hash; a static pod by its node."""
+    owner = pod["metadata"].get("ownerReferences", [{"kind": "", "name": pod["metadata"]["name"]}])[0]
+    name = str(owner["name"])
+    if owner["kind"] == "Node":
+        return str(pod["metadata"]["name"]).removesuffix(f"-{name}")
+    return name.rpartition("-")[0] if owner["kind"] == "ReplicaSet" else name
 
 
 def settings(lab: Sandbox) -> dict[str, Any]:
@@ -80,22 +99,12 @@ def test_every_claim_is_bound(house: Sandbox) -> None:
     assert {claim["status"]["phase"] for claim in claims} == {"Bound"}
 
 
-def test_every_pod_asks_for_what_it_needs_and_says_why_it_is_root(house: Sandbox) -> None:
-    """Pods of our own; those of charts are their authors'."""
-    ours = ("dns", "torrent", "web", "etcd-backup")
-    deployments = [
-        item for item in look(house, "/apis/apps/v1/deployments")["items"] if item["metadata"]["namespace"] in ours
-    ]
-    assert {item["metadata"]["namespace"] for item in deployments} == set(ours)
-    for item in deployments:
-        template = item["spec"]["template"]
-        reasons = {**item["metadata"].get("annotations", {}), **template["metadata"].get("annotations", {})}
-        for container in template["spec"]["containers"]:
-            where = f"{item['metadata']['name']}/{container['name']}"
-            security = {**template["spec"].get("securityContext", {}), **container.get("securityContext", {})}
-            assert container["resources"]["requests"].keys() >= {"cpu", "memory"}, where
-            assert "readinessProbe" in container or "livenessProbe" in container, where
-            assert security.get("runAsNonRoot") or "homelab/root-reason" in reasons, where
+def test_every_pod_asks_is_nobody_and_is_probed_or_the_docs_say_why(house: Sandbox) -> None:
+    """As they run, with what their namespaces add: of charts, of our own, and of those that charts' programs make."""
+    every = look(house, "/api/v1/pods")["items"]
+    pods = [pod for pod in every if maker(pod) not in TALOS and not maker(pod).startswith(OF_LONGHORN)]
+    assert {pod["metadata"]["namespace"] for pod in pods} >= {"dns", "torrent", "web", "longhorn-system", "monitoring"}
+    assert {fault for pod in pods for fault in faults(maker(pod), pod)} - told().keys() == set()
 
 
 def test_no_part_records_a_dependency_on_another_or_on_a_node(house: Sandbox) -> None:

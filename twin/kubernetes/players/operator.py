@@ -104,7 +104,9 @@ def _spec(server: Server, found: Object) -> Object:
 def _container(server: Server, spec: Object) -> Object:
     image = spec.get("image") or f"{server.image}:{spec.get('version') or 'latest'}"
     port = {"name": "web", "containerPort": server.port}
-    return {"name": server.name, "image": image, "ports": [port], "resources": spec.get("resources") or {}}
+    probe = {"httpGet": {"path": "/-/ready", "port": "web"}}
+    asked = spec.get("resources") or {}
+    return {"name": server.name, "image": image, "ports": [port], "readinessProbe": probe, "resources": asked}
 
 
 def _replicas(found: Object) -> int:
