@@ -82,6 +82,7 @@ def _look(address: str, authorities: list[x509.Certificate], end: float) -> Mode
 def _speak(address: str, raw: socket.socket, authorities: list[x509.Certificate], end: float) -> Mode | None:
     try:
         raw.settimeout(_remaining(end))
+        raw.getpeername()  # of one that has hung up, wrap_socket would leave the socket open
         tls = insecure_context().wrap_socket(raw)
     except TimeoutError:
         return Mode.SILENT

@@ -268,7 +268,8 @@ def until(handle: int, word: bytes, limit_s: float = 60) -> bytes:
 
 def test_a_ctrl_c_ends_it_cleanly_and_a_dead_lab_does_not(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from cli import watch, words; from tests.cli.lab import lab\n"
+        "import signal; from pathlib import Path; from cli import watch, words; from tests.cli.lab import lab\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what a shell runs in the background
         f"watch.live(watch.Watcher(lab(Path({str(tmp_path)!r}))), words.console()); print('ended well')"
     )
     outside, inside = pty.openpty()

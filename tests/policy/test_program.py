@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from policy.models import Policy, Reaction
 from policy.rules import Facts, breaches
 from providers.errors import HomelabError
 from settings.yamlfile import parse
+from tests.components.house import LOOP
 from tests.drift.state import component, dynamic, kubernetes
 from tests.policy.lab import EXTENSIONS, KUBERNETES, SECTIONS, TALOS, lab
 
@@ -191,6 +193,7 @@ def run(
     """Hold the lab against the rules; gives the warnings."""
     warned: list[str] = []
     monkeypatch.setattr(pulumi.log, "warn", lambda text, *_, **__: warned.append(text))
+    asyncio.set_event_loop(LOOP)
     pulumi.runtime.set_mocks(Nothing(), "homelab", "homelab", preview)
     if rules:
         (house / "policy.yaml").write_text(rules)
