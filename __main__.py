@@ -10,7 +10,9 @@ from components import outputs
 from components.control_plane import ControlPlane, secrets
 from components.node import Node
 from components.spec import installs_network
+from providers.engine import keep_debug_to_itself
 
+keep_debug_to_itself()
 lab = settings.from_pulumi()
 policy.hold(lab)
 talosconfig = Path(".homelab") / pulumi.get_stack() / "talosconfig"

@@ -18,11 +18,20 @@ from types import FrameType
 from typing import Any
 
 import grpc
+import pulumi
 from pulumi.runtime import resource as sdk
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, source_pb2
 
 WORKERS = 512  # a thread costs little while it waits for a device; four would make a queue of every long flash
 WATCH_INTERVAL_S = 0.5
+
+
+def keep_debug_to_itself() -> None:
+    """Keep the SDK's debug lines from the engine: they hold every resource's properties, secrets in plain.
+
+    The engine writes them into its event log at any verbosity, and a run that is killed leaves that log behind.
+    """
+    pulumi.log.debug = lambda *_, **__: None
 
 
 def _frames() -> Iterator[FrameType]:
