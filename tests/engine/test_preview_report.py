@@ -146,6 +146,8 @@ def test_a_forks_workflow_as_it_stands(tmp_path: Path) -> None:
     (lab.folder / ".venv" / "bin").mkdir(parents=True)
     for path in (ROOT / ".venv" / "bin").iterdir():
         (lab.folder / ".venv" / "bin" / path.name).symlink_to(path)
+    for name in ("pyvenv.cfg", "lib"):
+        (lab.folder / ".venv" / name).symlink_to(ROOT / ".venv" / name)
     (lab.folder / ".venv" / "bin" / "homelab").unlink(missing_ok=True)
     script(lab.folder / ".venv" / "bin" / "homelab", f'exec {python} -m cli.main "$@"')
     script(tmp_path / "bin" / "make", "exit 0")
