@@ -195,6 +195,17 @@ def test_pods_on_the_hosts_network_stand_behind_a_service(lab: Lab) -> None:
     assert point["conditions"]["ready"]
 
 
+def test_pods_of_a_node_that_was_away_are_ready_again(lab: Lab) -> None:
+    """The node controller says Ready False of them, and only the node's kubelet says otherwise."""
+    path = lab.put(f"{DEFAULT}/pods", "Pod", "steady", spec={"nodeName": "n2", "containers": PROGRAMS[1:]})
+    wait(lambda: ready(lab, path))
+    away = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    said = lab.call("patch", f"{path}/status", away, "strategic-merge-patch")
+    assert {c["status"] for c in said["status"]["conditions"] if c["type"] == "Ready"} == {"False"}
+    wait(lambda: ready(lab, path))
+    assert lab.status(path)["podIP"]
+
+
 def test_metrics_are_served_as_long_as_metrics_server_runs(lab: Lab) -> None:
     """An aggregated API that is away holds up every namespace that is deleted."""
     lab.workload("Deployment", "metrics-server", "kube-system")
