@@ -9,6 +9,7 @@ from typing import Any
 
 from cli.observe import Lab
 from cli.stacks import Stack
+from cli.target import target
 from providers.errors import HomelabError, UnreachableError, UserError
 from providers.talos import backup, origin
 from providers.talos.backup import Taken
@@ -62,7 +63,8 @@ def make(lab: Lab, to: Path | None, now: datetime | None = None) -> Backup:
         ForeignSnapshotError: what came is not of the cluster with these secrets.
     """
     cert = certificate(lab)
-    path = _place(lab, to, now or datetime.now(UTC))
+    name = f"etcd-{lab.settings.cluster.name}-{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
+    path = target(folder(lab.stack), name, to)
     fresh = path.with_name(f".{path.name}.unproven")
     try:
         taken = backup.take(lab.control_planes, cert, fresh)
@@ -103,23 +105,6 @@ def secrets(lab: Lab) -> SecretsBundle:
         except HomelabError as error:
             said.append(f"{name}: {error}")
     raise UnreachableError(f"no control plane shows its machine config: {'; '.join(said) or 'none is declared'}")
-
-
-def _place(lab: Lab, to: Path | None, now: datetime) -> Path:
-    name = f"etcd-{lab.settings.cluster.name}-{now:%Y%m%dT%H%M%SZ}.db"
-    if to is None:
-        _make(folder(lab.stack))
-        return folder(lab.stack) / name
-    path = to.expanduser().absolute()
-    if path.is_dir():
-        return path / name
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}; make it first")
-    return path
-
-
-def _make(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def size(size_bytes: int) -> str:

@@ -17,6 +17,7 @@ from cli.engine import PUT_IT, Engine
 from cli.locks import PROJECT
 from cli.options import Json, StackName, Yes
 from cli.stacks import Stack
+from cli.target import target
 from providers.errors import HomelabError, ProtocolError, RefusedError, UserError
 
 KEPT = 10
@@ -111,7 +112,7 @@ def make(stack: Stack, state: State, to: Path | None, now: datetime | None = Non
     if not state.urns:
         raise UserError(f"stack {stack.name} has no state yet; `homelab up --stack {stack.name}` makes one")
     when = now or datetime.now(UTC)
-    path = _place(stack, to, f"state-{stack.name}-{_stamp(when)}{SUFFIX}")
+    path = target(folder(stack), f"state-{stack.name}-{_stamp(when)}{SUFFIX}", to)
     return archive.read(archive.write(path, stack, state, "by hand", when).path)
 
 
@@ -121,7 +122,7 @@ def keep(stack: Stack, state: State, verb: str, now: datetime | None = None) -> 
     if not state.urns or (copies and _holds(copies[0], state)):
         return None
     when = now or datetime.now(UTC)
-    path = _place(stack, None, f"{AUTOMATIC}{verb}-{_stamp(when)}{SUFFIX}")
+    path = target(folder(stack), f"{AUTOMATIC}{verb}-{_stamp(when)}{SUFFIX}")
     made = archive.write(path, stack, state, f"before {verb}", when)
     for old in automatic(stack)[KEPT:]:
         old.unlink(missing_ok=True)
@@ -214,7 +215,7 @@ def _put_back(stack: Stack, found: Archive) -> None:
 
 def _beside(stack: Stack, present: State) -> Archive:
     now = datetime.now(UTC)
-    path = _place(stack, None, f"{AUTOMATIC}restore-{_stamp(now)}{SUFFIX}")
+    path = target(folder(stack), f"{AUTOMATIC}restore-{_stamp(now)}{SUFFIX}")
     return archive.write(path, stack, present, "before restore", now)
 
 
@@ -229,21 +230,6 @@ def _holds(path: Path, state: State) -> bool:
         return archive.read(path).state.text == state.text
     except (ProtocolError, UserError):
         return False
-
-
-def _place(stack: Stack, to: Path | None, name: str) -> Path:
-    if to is None:
-        try:
-            folder(stack).mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise UserError(f"{folder(stack)}: can't be made: {error.strerror}") from None
-        return folder(stack) / name
-    path = to.expanduser().absolute()
-    if path.is_dir():
-        return path / name
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}; make it first")
-    return path
 
 
 def _stamp(moment: datetime) -> str:

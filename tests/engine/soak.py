@@ -5,7 +5,6 @@ The seed and what came of each verb decide all that follows, so a run is repeate
 
 from __future__ import annotations
 
-import textwrap
 import threading
 import time
 from collections import Counter
@@ -15,11 +14,10 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self
 
-import yaml
-
 from providers.errors import HomelabError
 from providers.talos import leave
 from providers.talos.leave import Etcd
+from tests.engine import volume
 from tests.engine.sandbox import ROOT, Run
 from tests.faults.house import House, module
 
@@ -175,9 +173,7 @@ class Lab(House):
         if known.upgrades:
             self.change_settings(lambda config: config["homelab:cluster"]["talos"].update(version=BEFORE))
         if storage:
-            settings = self.folder / self.settings
-            section = textwrap.indent(yaml.safe_dump({"homelab:platform": platform(self.prefix)}), "  ")
-            settings.write_text(settings.read_text(encoding="utf-8").rstrip() + "\n" + section, encoding="utf-8")
+            volume.furnish(self)
 
     def etcd(self) -> Etcd | None:
         """As whichever control plane answers sees it."""
@@ -285,17 +281,6 @@ class Lab(House):
             wrong.append(f"etcd's members are {sorted(voters)}, not {sorted(wanted)}, or not all are healthy")
         on = [node for node in self.known.out if self.machine(node)["power"]]
         return [*wrong, *(f"{node} is out and has power" for node in on)]
-
-
-def platform(prefix: str) -> dict[str, Any]:
-    """Longhorn, and one application with a volume."""
-    volume = {"path": "/data", "storage_class": "longhorn"}
-    web = {"image": "nginxinc/nginx-unprivileged:1.29.1", "port": 8080, "volume": volume}
-    return {
-        "charts": {"mirror": f"http://{prefix}.2:8080/charts"},
-        "longhorn": {},
-        "applications": {"web": web},
-    }
 
 
 def soak(lab: Lab, seed: int, hours: float, least: int, scale: float) -> list[str]:

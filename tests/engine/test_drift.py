@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from providers.talos.client import WIPE_LABELS, ApplyMode, Mode, Talos, probe
 from providers.talos.identity import stored_certificate
 from providers.turingpi.client import Bmc, Endpoint
 from tests.engine.sandbox import Sandbox
+from tests.engine.volume import furnish
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -30,20 +30,11 @@ APART_S = 6.0  # ten minutes of the twin's time
 REPAIRABLE = frozenset({"refresh", "up"})
 
 
-def platform(prefix: str) -> dict[str, Any]:
-    """Longhorn, which Helm installs, and an application with a volume."""
-    volume = {"path": "/data", "storage_class": "longhorn"}
-    web = {"image": "nginxinc/nginx-unprivileged:1.29.1", "port": 8080, "volume": volume}
-    return {"charts": {"mirror": f"http://{prefix}.2:8080/charts"}, "longhorn": {}, "applications": {"web": web}}
-
-
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     folder: Path = tmp_path_factory.mktemp("drift")
     sandbox = Sandbox(folder).prepare()
-    section = textwrap.indent(yaml.safe_dump({"homelab:platform": platform(sandbox.prefix)}), "  ")
-    settings = folder / sandbox.settings
-    settings.write_text(settings.read_text().rstrip() + "\n" + section)
+    furnish(sandbox)
     try:
         sandbox.up().ok()
         yield sandbox

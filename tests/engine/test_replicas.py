@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from providers.deadline import Deadline
 from providers.kubernetes.client import Kube
 from providers.longhorn.scene import Scene, observe
 from tests.engine.sandbox import Sandbox
+from tests.engine.volume import furnish
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NODES = ["node1", "node2", "node3", "node4"]
 
 
-def platform(prefix: str) -> dict[str, Any]:
-    """Longhorn, and one application with a volume."""
-    volume = {"path": "/data", "storage_class": "longhorn"}
-    web = {"image": "nginxinc/nginx-unprivileged:1.29.1", "port": 8080, "volume": volume}
-    return {
-        "charts": {"mirror": f"http://{prefix}.2:8080/charts"},
-        "longhorn": {},
-        "applications": {"web": web},
-    }
-
-
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     folder: Path = tmp_path_factory.mktemp("replicas")
     sandbox = Sandbox(folder).prepare()
-    section = textwrap.indent(yaml.safe_dump({"homelab:platform": platform(sandbox.prefix)}), "  ")
-    settings = folder / sandbox.settings
-    settings.write_text(settings.read_text().rstrip() + "\n" + section)
+    furnish(sandbox)
     try:
         sandbox.up().ok()
         yield sandbox
