@@ -1,6 +1,6 @@
 """Talos and Kubernetes over two minors on four nodes: in order, killed, powered off, and with images that never boot.
 
-The tests share one lab and go on from each other's end.
+The tests share one lab and go on from each other's end. Those that break something are of the whole run only.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ def test_kubernetes_goes_up_without_a_reboot(old: Sandbox) -> None:
     old.preview_unchanged().ok()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_in_the_middle_is_taken_up(old: Sandbox) -> None:
     since = len(old.events())
     versions(old, THIRD, KUBE_THIRD)
@@ -133,6 +134,7 @@ def test_a_run_that_is_killed_in_the_middle_is_taken_up(old: Sandbox) -> None:
     old.preview_unchanged().ok()
 
 
+@pytest.mark.slow
 def test_an_image_that_never_boots_stops_the_roll_out_and_leaves_the_rest_untouched(old: Sandbox) -> None:
     since = len(old.events())
     old.twin("fault", "upgrade-never-boots", "--node", "m2", "--times", "99")
@@ -148,6 +150,7 @@ def test_an_image_that_never_boots_stops_the_roll_out_and_leaves_the_rest_untouc
     assert [e["node"] for e in old.events()[since:] if e["kind"] == "power_off"] == ["m2"]
 
 
+@pytest.mark.slow
 def test_the_same_up_goes_on_where_it_stopped(old: Sandbox) -> None:
     since = len(old.events())
     old.twin("fault", "upgrade-never-boots", "--clear")
@@ -158,6 +161,7 @@ def test_the_same_up_goes_on_where_it_stopped(old: Sandbox) -> None:
     assert all_ready(old)
 
 
+@pytest.mark.slow
 def test_a_version_that_is_never_ready_is_rolled_back(old: Sandbox) -> None:
     since = len(old.events())
     old.twin("fault", "upgrade-never-ready", "--node", "m1")
@@ -171,6 +175,7 @@ def test_a_version_that_is_never_ready_is_rolled_back(old: Sandbox) -> None:
     assert all_ready(old)
 
 
+@pytest.mark.slow
 def test_a_power_cut_in_the_middle_of_an_upgrade_is_repaired_by_the_same_up(old: Sandbox) -> None:
     old.twin("fault", "power-cut", "--node", "m1", "--at", "upgrade_asked")
     failed = up(old)
