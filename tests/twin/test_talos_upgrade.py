@@ -1,13 +1,14 @@
 """Upgrade and Rollback on the twin as the device does them (facts daytwo 1.2, 2.1, 2.2). No server is needed here."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import yaml
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from tests.twin.talos_config import Cluster
 from tests.twin.talos_scene import Scene
@@ -145,6 +146,15 @@ def test_a_control_plane_whose_etcd_does_not_run_is_not_upgraded_unless_forced(s
     # From late 1.12 patches on, `preserve` silently leaves out the checks.
     ask(scene, image(scene), "m1", preserve=True)
     scene.until(lambda: scene.machines["m1"].boots == 3)
+
+
+def test_power_that_goes_as_the_upgrade_is_asked_for_leaves_the_old_version(scene: Scene) -> None:
+    scene.do(lambda: scene.lab.faults.arm(Fault("power-cut", node="m2", at="upgrade_asked")))
+    with contextlib.suppress(GRPCError, OSError, StreamTerminatedError):  # the answer may be lost
+        ask(scene, image(scene))
+    rebooted(scene)
+    scene.run(asyncio.sleep(0.5))
+    assert (version(scene), scene.events("upgrade_installed")) == ("v1.12.11", [])
 
 
 def test_a_failing_installer_ends_in_the_old_version(scene: Scene) -> None:

@@ -87,6 +87,7 @@ class Os:
         self.api = ApiServer(self)
         self._leaves: dict[str, tuple[bytes, Pair]] = {}
         self._jobs: set[asyncio.Task[Any]] = set()
+        self._cut = False  # the power is away, or this boot has ended otherwise
         self._applied: asyncio.Future[bytes] | None = None
         lan(self.lab).systems[self.address] = self
         self.task: asyncio.Task[None] = self.lab.spawn(self._life(), f"talos {machine.name}")
@@ -174,7 +175,10 @@ class Os:
         return self.lab.faults.active(name, node=self.machine.name)
 
     def job(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run something that ends with this boot at the latest."""
+        """Run something that ends with this boot at the latest, and does not begin after it."""
+        if self._cut:
+            work.close()
+            return
         task = self.lab.spawn(work, f"{name} {self.machine.name}")
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
@@ -212,6 +216,7 @@ class Os:
 
     def power_cut(self) -> None:
         """Kill the node's processes and close its sockets, at once."""
+        self._cut = True
         self.api.cut(half_open=self.standing("half-open") is not None)
         self.vip.cut()
         for part in (self.etcd, self.control_plane, self.kubelet):
