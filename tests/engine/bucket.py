@@ -70,6 +70,7 @@ class Bucket:
         self._ask("PUT", f"/{key}", content)
 
     def _ask(self, method: str, path: str, content: bytes | None = None) -> bytes:
-        request = urllib.request.Request(f"http://{self.server}/{self.name}{path}", content, method=method)
+        kind = {"Content-Type": "application/json"}  # urllib's own word is a form's, of which the server keeps nothing
+        request = urllib.request.Request(f"http://{self.server}/{self.name}{path}", content, kind, method=method)
         with urllib.request.urlopen(request, timeout=10) as answer:
             return bytes(answer.read())
