@@ -104,7 +104,7 @@ def toy(folder: Path, backend: dict[str, str], bucket: Bucket | None = None) -> 
     return place
 
 
-@pytest.fixture(scope="module", params=["folder", "bucket"])
+@pytest.fixture(scope="module", params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One for all tests; each begins with an `up` of what it wants there."""
     folder = tmp_path_factory.mktemp(request.param)
