@@ -9,7 +9,7 @@ import yaml
 
 from tools import paths, pins
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 PROGRAM = """
 import pulumi

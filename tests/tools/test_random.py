@@ -110,6 +110,7 @@ def shown(pulumi):
 
 
 @pytest.mark.engine
+@pytest.mark.timeout(600)
 def test_passwords_are_made_once_kept_secret_and_replaced_when_their_making_changes(pulumi, tmp_path):
     pulumi("config", "set", "length", "20")
     pulumi("preview")

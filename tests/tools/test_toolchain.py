@@ -8,7 +8,7 @@ import pytest
 
 from tools import paths, pins, release
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 PROGRAM = """
 import pulumi
