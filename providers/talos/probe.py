@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 import time
+import traceback
 from enum import Enum
 
 from cryptography import x509
@@ -82,18 +83,29 @@ def _look(address: str, authorities: list[x509.Certificate], end: float) -> Mode
 def _speak(address: str, raw: socket.socket, authorities: list[x509.Certificate], end: float) -> Mode | None:
     try:
         raw.settimeout(_remaining(end))
-        raw.getpeername()  # of one that has hung up, wrap_socket would leave the socket open
         tls = insecure_context().wrap_socket(raw)
     except TimeoutError:
         return Mode.SILENT
     except ssl.SSLError as error:
         return _handshake_mode(address, error)
-    except OSError:
+    except OSError as error:
+        _close(error)
         return Mode.REFUSED
     with tls:
         if _issued_by(tls.getpeercert(binary_form=True), authorities):
             return Mode.OURS
         return _admitted(address, tls, end)
+
+
+def _close(error: OSError) -> None:
+    """Close the socket that `wrap_socket` took over and left open, as it does when the peer has just hung up.
+
+    Nobody else knows that socket: it is found in the frames that the error went through.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        left = frame.f_locals.get("self")
+        if isinstance(left, ssl.SSLSocket):
+            left.close()
 
 
 def _admitted(address: str, tls: ssl.SSLSocket, end: float) -> Mode | None:

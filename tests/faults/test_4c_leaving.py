@@ -145,8 +145,8 @@ def test_4c_22_a_node_that_left_unwiped_is_reset_before_it_joins(
     props = {"node": "node4", "address": "127.109.0.4", "spec": {"role": role}, "secrets": pack(bundle)}
     monkeypatch.setattr(machine, "probe", lambda *_, **__: modes[0])
     monkeypatch.setattr(pace, "limit", lambda _: 0.0)
-    monkeypatch.setattr(machine, "_render", lambda *_: "")
-    monkeypatch.setattr(machine, "_was_removed", lambda *_: False)
+    for step, answer in (("rendered", ""), ("_live", ""), ("_left_over", ""), ("_was_removed", False)):
+        monkeypatch.setattr(machine, step, lambda *_, answer=answer: answer)
     for step in ("_reset", "_configure", "_change"):
         monkeypatch.setattr(machine, step, lambda *_, step=step: done.append(step))
     machine.give_back(props, Reporter(""))

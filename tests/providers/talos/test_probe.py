@@ -1,6 +1,10 @@
 """Which mode a node is in, seen from outside (4b.16)."""
 
+import contextlib
+import gc
 import socket
+import struct
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -96,3 +100,16 @@ def test_many_at_once(start_node, other_ca, bundle):
     with ThreadPoolExecutor(12) as pool:
         modes = list(pool.map(lambda node: probe(node.address, cert, timeout_s=10), nodes * 8))
     assert modes == [Mode.OURS, Mode.FOREIGN, Mode.MAINTENANCE] * 8
+
+
+def test_a_peer_that_hangs_up_at_once_leaves_no_socket_open(listener, monkeypatch):
+    """As a node does that reboots just then. Only a few of a hundred connections meet the moment."""
+    left: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", left.append)
+    reset = struct.pack("ii", 1, 0)
+    serve(listener, *[lambda it: it.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)] * 1000)
+    for _ in range(300):
+        with contextlib.suppress(ProtocolError):
+            assert probe(address(listener)) is not Mode.OURS
+    gc.collect()
+    assert left == []
