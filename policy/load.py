@@ -12,18 +12,10 @@ from pydantic_core import ErrorDetails
 
 from policy.models import Policy
 from settings.problems import WRONG, Problem, SettingsError, Where, closest, quoted
-from settings.shape import bare
+from settings.shape import bare, wrong_type
 from settings.yamlfile import Document, parse
 
 NAME = "policy.yaml"
-_TYPES = {
-    "int_type": ("a whole number", "write digits without quotes"),
-    "bool_type": ("true or false", "write true or false, without quotes"),
-    "string_type": ("text", "write it in quotes"),
-    "tuple_type": ("a list", "write [one, two], or one `- item` a line"),
-    "dict_type": ("a map", "write `key: value` lines under it"),
-    "model_type": ("a map", "write `key: value` lines under it"),
-}
 
 
 @dataclass(frozen=True)
@@ -95,9 +87,7 @@ def _words(detail: ErrorDetails, where: Where) -> tuple[str, str]:
         return f"{quoted(value)} is unknown", f"write {words}"
     if kind in ("greater_than_equal", "less_than_equal"):
         return f"{value} is out of range", f"write {context.get('ge', context.get('le'))} or {_side(kind)}"
-    wanted, fix = _TYPES.get(kind, ("what is wanted here", "see docs/runbooks/policy.md"))
-    shown = f"{quoted(value)} is" if isinstance(value, str | int | float) else "is"
-    return f"{shown} not {wanted}", fix
+    return wrong_type(kind, value, "docs/runbooks/policy.md")
 
 
 def _side(kind: str) -> str:

@@ -48,10 +48,11 @@ def _words(detail: ErrorDetails, where: Where) -> tuple[str, str]:
             return f"{quoted(value)} is unknown", _choices(where, str(value))
         case "greater_than_equal" | "less_than_equal":
             return f"{value} is out of range", _range(where, context)
-    return _wrong_type(kind, value)
+    return wrong_type(kind, value, "docs/settings.md")
 
 
-def _wrong_type(kind: str, value: object) -> tuple[str, str]:
+def wrong_type(kind: str, value: object, page: str) -> tuple[str, str]:
+    """What is wrong with a value of the wrong type, and the fix; `page` tells of kinds that have no words here."""
     wanted, fix = {
         "int_type": ("a whole number", "write digits without quotes"),
         "bool_type": ("true or false", "write true or false, without quotes"),
@@ -59,7 +60,7 @@ def _wrong_type(kind: str, value: object) -> tuple[str, str]:
         "tuple_type": ("a list", "write [one, two], or one `- item` a line"),
         "dict_type": ("a map", "write `key: value` lines under it"),
         "model_type": ("a map", "write `key: value` lines under it"),
-    }.get(kind, ("what is wanted here", "see docs/settings.md"))
+    }.get(kind, ("what is wanted here", f"see {page}"))
     shown = f"{quoted(value)} is" if isinstance(value, str | int | float) else "is"
     return f"{shown} not {wanted}", fix
 

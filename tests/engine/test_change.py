@@ -6,12 +6,12 @@ import re
 
 import pytest
 
+from cli.api_gap import ApiGap
 from providers.deadline import Deadline
 from providers.kubernetes.client import Kube
 from providers.talos.client import ApplyMode, Talos
 from providers.talos.identity import stored_certificate
 from providers.turingpi.client import Bmc, Endpoint
-from tests.engine.gap import ApiGap
 from tests.engine.sandbox import Sandbox
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]

@@ -6,7 +6,6 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +17,8 @@ from providers.kubernetes.client import Kube
 from providers.talos.client import WIPE_LABELS, ApplyMode, Mode, Talos, probe
 from providers.talos.identity import stored_certificate
 from providers.turingpi.client import Bmc, Endpoint
+from tests.engine import volume
 from tests.engine.sandbox import Sandbox
-from tests.engine.volume import furnish
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -32,14 +31,7 @@ REPAIRABLE = frozenset({"refresh", "up"})
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    folder: Path = tmp_path_factory.mktemp("drift")
-    sandbox = Sandbox(folder).prepare()
-    furnish(sandbox)
-    try:
-        sandbox.up().ok()
-        yield sandbox
-    finally:
-        sandbox.end()
+    yield from volume.house(tmp_path_factory.mktemp("drift"))
 
 
 def drift(lab: Sandbox, *options: str) -> tuple[int, dict[str, Any]]:

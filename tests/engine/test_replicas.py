@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from providers.deadline import Deadline
 from providers.kubernetes.client import Kube
 from providers.longhorn.scene import Scene, observe
+from tests.engine import volume
 from tests.engine.sandbox import Sandbox
-from tests.engine.volume import furnish
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -20,14 +19,7 @@ NODES = ["node1", "node2", "node3", "node4"]
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    folder: Path = tmp_path_factory.mktemp("replicas")
-    sandbox = Sandbox(folder).prepare()
-    furnish(sandbox)
-    try:
-        sandbox.up().ok()
-        yield sandbox
-    finally:
-        sandbox.end()
+    yield from volume.house(tmp_path_factory.mktemp("replicas"))
 
 
 def scene(house: Sandbox) -> Scene:

@@ -15,12 +15,12 @@ from typing import Any, Self
 import pytest
 import yaml
 
+from cli.api_gap import ApiGap
 from providers.errors import AuthError, HomelabError
 from providers.kubernetes.client import Kube
 from providers.talos.client import Talos
 from providers.talos.pki import ClientCert, load_certificate
 from providers.talos.secrets import read_talosconfig
-from tests.engine.gap import ApiGap
 from tests.engine.sandbox import Sandbox
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(3600)]

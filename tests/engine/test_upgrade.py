@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from cli.api_gap import ApiGap
 from providers.kubernetes.client import Kube
-from tests.engine.gap import ApiGap
 from tests.engine.sandbox import Run, Sandbox
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]

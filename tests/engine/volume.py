@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,6 +17,17 @@ def platform(prefix: str) -> dict[str, Any]:
     volume = {"path": "/data", "storage_class": "longhorn"}
     web = {"image": "nginxinc/nginx-unprivileged:1.29.1", "port": 8080, "volume": volume}
     return {"charts": {"mirror": f"http://{prefix}.2:8080/charts"}, "longhorn": {}, "applications": {"web": web}}
+
+
+def house(folder: Path) -> Iterator[Sandbox]:
+    """Such a lab, up; ended when its tests are."""
+    lab = Sandbox(folder).prepare()
+    furnish(lab)
+    try:
+        lab.up().ok()
+        yield lab
+    finally:
+        lab.end()
 
 
 def furnish(lab: Sandbox) -> None:

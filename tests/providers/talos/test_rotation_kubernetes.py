@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 
+from cli.api_gap import ApiGap
 from providers.deadline import Deadline
 from providers.errors import HomelabError
 from providers.kubernetes.client import Kube
@@ -22,7 +23,6 @@ from providers.talos.rotate_check import all_ready, clients, prove_kubernetes
 from providers.talos.rotation import NONE
 from providers.talos.secrets import SecretsBundle, kubeconfig
 from providers.talos.wire import admin
-from tests.engine.gap import ApiGap
 from tests.providers.talos.rotating import Lab
 from tests.twin.talos_scene import Scene
 from tools import paths
