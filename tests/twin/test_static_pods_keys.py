@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from providers.deadline import Deadline
 from providers.errors import HomelabError
@@ -158,3 +160,22 @@ def test_a_second_change_in_the_middle_of_the_first_is_not_lost(lab: Lab) -> Non
 
     lab.scene.run(take())
     Deadline(30).poll(lambda: lets_in(lab) or None, "the API server with the new authority", 0.1)
+
+
+def test_a_power_cut_while_servers_start_anew_leaves_none_running(lab: Lab) -> None:
+    system, machine = lab.scene.system("m1"), lab.scene.machines["m1"]
+    config = yaml.safe_load(lab.config("m1").split("---")[0])
+    for part in ("apiServer", "controllerManager", "scheduler"):
+        config["cluster"].setdefault(part, {})["extraArgs"] = {"v": "1"}
+
+    async def cut_in_the_middle() -> None:
+        taking = asyncio.ensure_future(system.take(parse(yaml.safe_dump(config).encode())))
+        await asyncio.sleep(0)  # it waits for the first server to end
+        machine.power_off()
+        await asyncio.wait([taking], timeout=2)
+
+    plane = system.control_plane
+    assert plane is not None
+    assert set(starts(lab)) == set(NAMES)
+    lab.scene.run(cut_in_the_middle())
+    assert not any(process.running for process in plane._processes.values())

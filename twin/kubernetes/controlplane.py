@@ -116,7 +116,7 @@ class ControlPlane:
         process = Process([program(self.system.lab.tools, name), *flags], self.system.logs / f"{name}.log", nice=5)
         self._processes[name] = process
         self._begun[name] = self._made_of(name, flags)
-        process.start()
+        self.system.serve(process)
 
     async def _apply(self, api: Api) -> None:
         config = self.system.config

@@ -278,7 +278,7 @@ class Kubelet:
         ]  # fmt: skip
         env = {"HOME": str(folder), "GOMAXPROCS": "1", "GOGC": "50"}
         self._kwok = Process(argv, self.system.logs / "kubelet.log", env=env)
-        self._kwok.start()
+        self.system.serve(self._kwok)
 
     def _stages(self) -> bytes:
         names = ["node-heartbeat.yaml", "pod.yaml"]

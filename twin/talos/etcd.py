@@ -235,7 +235,7 @@ class Etcd:
         self.data.mkdir(mode=0o700, exist_ok=True)
         argv = [program(self.system.lab.tools, "etcd"), *self._flags(), *extra]
         self.process = Process(argv, self.system.logs / "etcd.log")
-        self.process.start()
+        self.system.serve(self.process)
 
     def _flags(self) -> list[str]:
         folder, address = self.system.run_folder("etcd"), self.system.address

@@ -19,6 +19,7 @@ from twin.talos import install, upgrade
 from twin.talos.config import Config, Invalid, Unparsable, check, parse
 from twin.talos.etcd import Etcd
 from twin.talos.pki import Pair, authority, includes, issue
+from twin.talos.process import Process
 from twin.talos.registry import lan
 from twin.talos.server import ApiServer
 from twin.talos.vip import Vip
@@ -173,6 +174,12 @@ class Os:
     def standing(self, name: str) -> Fault | None:
         """A fault that holds as long as it is armed."""
         return self.lab.faults.active(name, node=self.machine.name)
+
+    def serve(self, process: Process) -> None:
+        """Start a server program that ends with this boot at the latest. Raises CancelledError after it."""
+        if self._cut:
+            raise asyncio.CancelledError(f"{self.machine.name} has no power")
+        process.start()
 
     def job(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run something that ends with this boot at the latest, and does not begin after it."""

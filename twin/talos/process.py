@@ -65,7 +65,8 @@ class Process:
         if self._child is not None and self.running:
             self._child.terminate()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(_ended(self._child), grace_s)
+                async with asyncio.timeout(grace_s):  # wait_for forgets a cancellation that comes as the child ends
+                    await _ended(self._child)
         self.kill()
 
     def _let_go(self) -> None:
