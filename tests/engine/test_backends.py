@@ -159,6 +159,7 @@ def test_a_run_that_was_cut_off(place: Place, capfd: pytest.CaptureFixture[str])
     assert engine.run("preview", "--expect-no-changes") == 0
 
 
+@pytest.mark.slow
 def test_what_the_engine_carries_along_for_ever_is_why_marks_are_cleared(place: Place) -> None:
     if place.bucket:
         pytest.skip("the same engine")
@@ -196,6 +197,7 @@ def test_a_copy_is_put_back(place: Place) -> None:
     assert sorted(State(engine.export()).urns) == sorted(present.urns)
 
 
+@pytest.mark.slow
 def test_a_copy_moves_to_another_backend(place: Place, tmp_path: Path) -> None:
     engine = place.engine()
     assert engine.run("up", "--yes") == 0

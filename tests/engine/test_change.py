@@ -41,6 +41,7 @@ def boots(lab: Sandbox) -> int:
     return len(lab.events("boot_started"))
 
 
+@pytest.mark.slow
 def test_drift_in_power_config_and_membership_is_seen_and_repaired(lab: Sandbox) -> None:
     with talos(lab, WORKER) as node:
         config = node.machine_config()

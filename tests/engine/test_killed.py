@@ -112,6 +112,7 @@ def killed_after(lab: Sandbox, verb: tuple[str, ...], events: int) -> str | None
     return None
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_in_one_cold_up(cold: Sandbox) -> None:
     """Each run goes on where the one before it was killed, a few events further."""
     points = []
@@ -128,6 +129,7 @@ def test_killed_again_and_again_in_one_cold_up(cold: Sandbox) -> None:
 
 
 def test_killed_while_a_control_plane_leaves(cold: Sandbox) -> None:
+    cold.up().ok()
     for kind, count in LEAVING:
         before = len(cold.events())
         kill_at(cold, ("destroy-target", "node3", "--yes"), kind, count, after=before)

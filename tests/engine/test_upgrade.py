@@ -96,6 +96,7 @@ def test_one_control_plane_at_a_time_and_each_proved_before_the_next(old: Sandbo
     old.preview_unchanged().ok()
 
 
+@pytest.mark.slow
 def test_kubernetes_goes_up_without_a_reboot(old: Sandbox) -> None:
     boots = len(old.events("boot_started"))
     versions(old, SECOND, KUBE_SECOND)

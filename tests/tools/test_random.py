@@ -109,6 +109,7 @@ def shown(pulumi):
     return json.loads(pulumi("stack", "output", "--json", "--show-secrets"))
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 @pytest.mark.timeout(600)
 def test_passwords_are_made_once_kept_secret_and_replaced_when_their_making_changes(pulumi, tmp_path):
