@@ -73,11 +73,17 @@ def test_init_does_not_write_over_it(lab: Sandbox) -> None:
 
 
 def forget(lab: Sandbox) -> Path:
-    """All that this machine knows of the cluster, but its talosconfig."""
+    """All that this machine knows of the cluster, but its talosconfig and the simulated lab, which stands beside it."""
     kept = lab.folder / "talosconfig"
     shutil.copy2(lab.folder / ".homelab" / lab.stack / "talosconfig", kept)
     shutil.rmtree(lab.folder / ".homelab" / "state")
-    shutil.rmtree(lab.folder / ".homelab" / lab.stack)
+    for known in (lab.folder / ".homelab" / lab.stack).iterdir():
+        if known == lab.twin_state:
+            continue
+        if known.is_dir():
+            shutil.rmtree(known)
+        else:
+            known.unlink()
     (lab.folder / lab.settings).unlink()
     return kept
 
