@@ -44,7 +44,9 @@ def _image(value: object) -> str:
             f"{quoted(text)} is not a raw disk image", "its name must end in .img or .raw, or that with .xz, .zst, .gz"
         )
     if "://" in text and not text.startswith("file://") and not kinds.is_url(text):
-        raise wrong(f"{quoted(text)} is not an http(s) URL", "write http(s)://host, without credentials")
+        # What stands before an @ may be a password, so such a text is never repeated.
+        fault = "holds credentials" if "@" in text else f"{quoted(text)} is not an http(s) URL"
+        raise wrong(fault, "write http(s)://host, without credentials")
     return text
 
 
@@ -58,6 +60,13 @@ def _interface_address(value: object) -> IPv4Interface:
         return IPv4Interface(text)
     except ValueError:
         raise wrong(f"{quoted(text)} is not an IPv4 address", "write it as in 192.168.1.40/24") from None
+
+
+def _serial(value: object) -> str:
+    text = kinds.as_text(value, "0123").strip()
+    if not text:
+        raise wrong("is empty", "write the serial that `homelab cards` shows, or leave the key out")
+    return text
 
 
 def _matching(pattern: re.Pattern[str], example: str, what: str, fix: str) -> Any:
@@ -77,6 +86,7 @@ InterfaceAddress = Annotated[
     *kinds.kind(_interface_address, {"type": "string", "pattern": "^[0-9.]+/[0-9]+$"}),
     PlainSerializer(str, return_type=str, when_used="json"),
 ]
+Serial = Annotated[str, *kinds.kind(_serial, {"type": "string", "minLength": 1})]
 User = Annotated[str, *_matching(_USER, "homelab", "a user's name", "use lower-case letters, digits, - and _")]
 PublicKey = Annotated[
     str,
@@ -137,7 +147,7 @@ class Card(Part):
         "image file. Absent: found by its serial. `homelab cards` lists both.",
         default=None,
     )
-    serial: str | None = key("Serial number that the disk must have.", default=None)
+    serial: Serial | None = key("Serial number that the disk must have.", default=None)
     min_gb: StrictInt = key("The card has at least so much.", default=1, ge=0, unit="GB")
     max_gb: StrictInt = key(
         "The card has at most so much: a card is small, the disk with the family's photos is not.", 64, ge=1, unit="GB"

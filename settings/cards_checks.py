@@ -62,7 +62,7 @@ def _one(name: str, given: Mapping[str, Any]) -> CardDraft:
     return CardDraft(
         name=name,
         disk=one(cards.CardDisk, given.get("disk")),
-        serial=one(str, given.get("serial")),
+        serial=one(cards.Serial, given.get("serial")),
         kind=one(cards.CardKind, given.get("kind")),
         hostname=one(kinds.Name, prepare.get("hostname")) or one(kinds.Name, name),
         address=one(cards.InterfaceAddress, network.get("address")),

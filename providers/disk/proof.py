@@ -47,7 +47,7 @@ def find(wish: Wish, seen: Sequence[Disk]) -> Disk:
     if found is None:
         raise RefusedError(
             f"cards.{wish.card}: there is no disk {wish.disk} on this machine; put the card into its reader "
-            f"(`homelab cards` shows what is there), or, if it runs already, keep its generation as it was"
+            f"(`homelab cards` shows what is there), or set its generation to 0 if the card is in use already"
         )
     return found
 
