@@ -25,6 +25,7 @@ ALIGNMENT = 4096
 DIRECT_BYTES = 1 << 16  # smaller pieces go through the cache: a note, a table
 REREAD_LIMIT_S = 5.0
 _BLKRRPART, _BLKFLSBUF, _BLKGETSIZE64 = 0x125F, 0x1261, 0x80081272
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _GONE = (errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.EIO, errno.ESTALE)
 
 
@@ -198,8 +199,10 @@ class Target:
 
     def _fault(self, error: OSError, what: str, offset: int) -> HomelabError:
         at = f"{self._where}: {what} failed at {offset / 1e6:.0f} MB"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _NO_ROOM and self._is_file:
             return RefusedError(f"{at}: no space is left behind this image file; make room and run this again")
+        if error.errno in _NO_ROOM:
+            return FlashError(f"{at}: its medium ends there; the card is smaller than it says: take another one")
         if error.errno in _GONE:
             return FlashError(
                 f"{at} ({error.strerror}): the card was pulled, its reader hangs, or it is broken; put it back and run "

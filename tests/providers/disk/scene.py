@@ -41,7 +41,7 @@ def mbr(*partitions: tuple[int, int, int]) -> bytes:
     return b"\0" * 440 + struct.pack("<IH", 0x0BADCAFE, 0) + entries.ljust(64, b"\0") + b"\x55\xaa"
 
 
-def plain_image(file: Path, size: int = 12 * MIB, seed: int = 1) -> Path:
+def plain_image(file: Path, size: int = 9 * MIB, seed: int = 1) -> Path:
     """Something like Talos' own: one partition, every byte of it noise."""
     start = 2 * MIB
     file.write_bytes(mbr((start, size - start, 0x83)).ljust(start, b"\0") + noise(size - start, seed))
@@ -95,9 +95,9 @@ def card_file(file: Path, size: int = 64 * MIB) -> Path:
     return file
 
 
-def wish(card: Path | str, image: Path, **rest: object) -> Wish:
+def wish(disk: Path | str, image: Path, **rest: object) -> Wish:
     whole = Wish(
-        card="pi1", disk=str(card), serial="", min_bytes=MIB, max_bytes=4096 * MIB, image=str(image), sha256="",
+        card="pi1", disk=str(disk), serial="", min_bytes=MIB, max_bytes=4096 * MIB, image=str(image), sha256="",
         kind="talos", generation=1,
     )  # fmt: skip
     return replace(whole, **rest)  # type: ignore[arg-type]
@@ -113,6 +113,13 @@ def on_fat(card: Path, name: str, offset: int = BOOT_START) -> bytes:
     out = card.with_name("read-back")
     mtools("mcopy", "-n", "-o", "-i", f"{card}@@{offset}", f"::/{name}", str(out))
     return out.read_bytes()
+
+
+def piece(card: Path, offset: int, size: int) -> bytes:
+    """A piece of a card, without reading all of it."""
+    with card.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
 
 
 def digest(data: bytes) -> str:
