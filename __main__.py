@@ -27,3 +27,9 @@ if lab.platform.any or installs_network(lab):
     from components.platform import platform  # what it imports takes longer than a cluster without a platform
 
     outputs.export_platform(lab, platform(lab, control_plane.cluster, members))
+
+if lab.cards:
+    from components.card import Card
+
+    for name, card in lab.cards.items():
+        Card(name, card)

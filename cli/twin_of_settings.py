@@ -126,6 +126,8 @@ def translated(
     run = Translation(lab.cluster.network.subnet, charts, network)
     run.ahead |= {node.name for node in lab.nodes.values() if node.generation == 0 or node.name in set(ahead)}
     made: dict[str, Any] = {key: _without_secrets(run, value, (key,)) for key, value in raw.items()}
+    for name in made.pop("cards", None) or {}:
+        run.leave_out(("cards", name), "a twin writes no disk of this machine")
     made["cluster"] = _cluster(run, made["cluster"], lab)
     made["boards"] = {name: _board(run, name, lab) for name in lab.boards}
     made["nodes"] = {name: _node(run, made["nodes"][name] or {}, name, lab) for name in lab.nodes}

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import StrictInt
 
 from . import kinds, ranges
+from .cards_checks import CardDraft, cards_draft
 from .models import DEFAULT_EXTENSIONS, DEFAULT_PODS, DEFAULT_SERVICES, Cni, Module, Role
 from .platform_draft import PlatformDraft, platform_draft
 from .problems import Where
@@ -64,6 +65,7 @@ class Draft:
     patches: dict[Where, dict[str, Any]]
     logins: tuple[str, ...]
     platform: PlatformDraft
+    cards: tuple[CardDraft, ...]
 
 
 def draft(sections: Mapping[str, object]) -> Draft:
@@ -123,6 +125,7 @@ class _Reader:
             patches=self.patches(),
             logins=tuple(self.names("cluster", "registries", "credentials")),
             platform=platform_draft(self.raw("platform")),
+            cards=cards_draft(self.raw("cards")),
         )
 
     def node(self, name: str) -> DraftNode:

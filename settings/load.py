@@ -21,7 +21,7 @@ from .shape import FILLED_IN, validated
 from .yamlfile import Document, parse
 
 PROJECT = "homelab"
-SECTIONS = ("cluster", "boards", "nodes", "platform")
+SECTIONS = ("cluster", "boards", "nodes", "platform", "cards")
 _REQUIRED = SECTIONS[:3]
 _KEPT_WHOLE = ("patches", "labels", "taints", "values")
 _STACK_KEYS = ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")

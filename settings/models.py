@@ -9,6 +9,7 @@ from pydantic import PrivateAttr, SecretStr, StrictBool, StrictInt, model_valida
 from pydantic.json_schema import SkipJsonSchema
 
 from . import kinds, platform_kinds, ranges
+from .cards import Card
 from .part import Part, key
 from .platform import Platform
 from .problems import Problem, SettingsError
@@ -317,6 +318,9 @@ class Settings(Part):
     nodes: dict[kinds.Name, Node] = key("Name -> node. Names are host names and Kubernetes node names.")
     platform: Platform = key(
         "What runs on the cluster. A part that is not there is off; `{}` turns it on.", default_factory=Platform
+    )
+    cards: dict[kinds.Name, Card] = key(
+        "Name -> SD or eMMC card, written in a reader on this machine.", default_factory=dict
     )
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 

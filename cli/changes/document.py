@@ -22,7 +22,9 @@ REPLACES = frozenset({"replace", "create-replacement", "delete-replaced", "read-
 _NOT_THE_PLAN = frozenset({"refresh", "read", "read-discard"})  # what was looked at, beside what would be done
 _SEEN = ("on", "drift")  # outputs that a report tells of
 _DEEPEST = 100
-_NOT_OURS = frozenset({"homelab:Node", "homelab:ControlPlane"})  # components that are no part of the platform
+_NOT_OURS = frozenset(
+    {"homelab:Node", "homelab:ControlPlane", "homelab:Card"}
+)  # components that are no part of the platform
 
 
 @dataclass(frozen=True)

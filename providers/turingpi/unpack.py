@@ -6,10 +6,12 @@ interpreter's lock while they work, so hashing and sending go on beside them.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import lzma
 import queue
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +26,7 @@ READ_BYTES = 256 << 10
 AHEAD = 4  # chunks
 XZ_MEMORY_BYTES = 80 << 20  # lets `xz -9` (64 MiB dictionary) through; what Talos ships needs 9 to 33 MiB
 ZSTD_WINDOW_BYTES = 32 << 20  # above what any plain `zstd` level but --ultra -22 asks for
-XZ_MAGIC, ZSTD_MAGIC = b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
+XZ_MAGIC, ZSTD_MAGIC, GZIP_MAGIC = b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08"
 _ZSTD_HEADER_BYTES = 18
 
 
@@ -57,9 +59,11 @@ def _unpacked(path: Path) -> Iterator[bytes]:
                 yield from _xz(file)
             elif magic[:4] == ZSTD_MAGIC:
                 yield from _zstd(file)
+            elif magic[:3] == GZIP_MAGIC:
+                yield from _gzip(file)
             else:
                 yield from iter(lambda: file.read(CHUNK_BYTES), b"")
-    except (lzma.LZMAError, zstandard.ZstdError, EOFError) as error:
+    except (lzma.LZMAError, zstandard.ZstdError, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise FlashError(f"{path}: is damaged ({error}); remove it and run this again") from error
     except OSError as error:
         raise FlashError(f"{path}: can't be read ({error})") from error
@@ -93,6 +97,12 @@ def _zstd(file: BinaryIO) -> Iterator[bytes]:
     _check_zstd_ends(file)
     unpack = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
     with unpack.stream_reader(file, read_size=READ_BYTES, read_across_frames=True, closefd=False) as reader:
+        while raw := reader.read(CHUNK_BYTES):
+            yield raw
+
+
+def _gzip(file: BinaryIO) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=file, mode="rb") as reader:
         while raw := reader.read(CHUNK_BYTES):
             yield raw
 

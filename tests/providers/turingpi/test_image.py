@@ -1,5 +1,6 @@
 """Downloads that are cut, resumed and shared; packed images; sums."""
 
+import gzip
 import hashlib
 import http.server
 import json
@@ -153,12 +154,13 @@ def test_a_server_in_trouble_is_asked_again_and_a_missing_image_is_not(site: Sit
         fetch(site.url + "4", cache=tmp_path, deadline=Deadline(0))
 
 
-@pytest.mark.parametrize("kind", ["raw", "xz", "zst", "two-streams"])
+@pytest.mark.parametrize("kind", ["raw", "xz", "zst", "gz", "two-streams"])
 def test_local_files_of_every_kind(tmp_path: Path, kind: str) -> None:
     packed = {
         "raw": RAW,
         "xz": lzma.compress(RAW),
         "zst": zstandard.compress(RAW),
+        "gz": gzip.compress(RAW),
         "two-streams": lzma.compress(RAW[:500_000]) + bytes(8) + lzma.compress(RAW[500_000:]),
     }[kind]
     file = tmp_path / f"an image.{kind}"
@@ -168,7 +170,9 @@ def test_local_files_of_every_kind(tmp_path: Path, kind: str) -> None:
     assert max(len(chunk) for chunk in image.chunks()) <= 1 << 20
 
 
-@pytest.mark.parametrize("packed", [lzma.compress(RAW), zstandard.compress(RAW)], ids=["xz", "zst"])
+@pytest.mark.parametrize(
+    "packed", [lzma.compress(RAW), zstandard.compress(RAW), gzip.compress(RAW)], ids=["xz", "zst", "gz"]
+)
 @pytest.mark.parametrize("lost", [1, 3, 100, 100_000])
 def test_a_file_that_is_cut_off_is_an_error(tmp_path: Path, packed: bytes, lost: int) -> None:
     (tmp_path / "image").write_bytes(packed[:-lost])
