@@ -261,9 +261,7 @@ class Wire:
             what = "takes no bytes" if isinstance(error, httpcore2.WriteTimeout) else "gives no full answer"
             raise ConnectionFaultError(f"{self.name}: {what} {limit}", sent=True) from error
         except httpcore2.ConnectError as error:
-            raise ConnectionFaultError(
-                f"{self.name}: no connection ({error}){self.hint(error)}", sent=False
-            ) from error
+            raise ConnectionFaultError(f"{self.name}: no connection ({error}){self.hint(error)}", sent=False) from error
         except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
             if _is_nonsense(error):
                 raise ProtocolError(f"{self.name}: answered something that is not HTTP ({error})") from error
