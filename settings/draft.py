@@ -13,6 +13,7 @@ from pydantic import StrictInt
 from . import kinds, ranges
 from .models import DEFAULT_EXTENSIONS, DEFAULT_PODS, DEFAULT_SERVICES, Cni, Module, Role
 from .platform_draft import PlatformDraft, platform_draft
+from .pools_checks import PoolsDraft, pools_draft
 from .problems import Where
 from .wellformed import read
 
@@ -64,6 +65,7 @@ class Draft:
     patches: dict[Where, dict[str, Any]]
     logins: tuple[str, ...]
     platform: PlatformDraft
+    netboot: PoolsDraft
 
 
 def draft(sections: Mapping[str, object]) -> Draft:
@@ -123,6 +125,7 @@ class _Reader:
             patches=self.patches(),
             logins=tuple(self.names("cluster", "registries", "credentials")),
             platform=platform_draft(self.raw("platform")),
+            netboot=pools_draft(self.raw("pools"), self.raw("boot_service")),
         )
 
     def node(self, name: str) -> DraftNode:

@@ -11,6 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 from . import kinds, platform_kinds, ranges
 from .part import Part, key
 from .platform import Platform
+from .pools import BootService, Pool
 from .problems import Problem, SettingsError
 
 DEFAULT_DISK = "/dev/mmcblk0"
@@ -317,6 +318,10 @@ class Settings(Part):
     nodes: dict[kinds.Name, Node] = key("Name -> node. Names are host names and Kubernetes node names.")
     platform: Platform = key(
         "What runs on the cluster. A part that is not there is off; `{}` turns it on.", default_factory=Platform
+    )
+    boot_service: BootService | None = key("What answers machines that boot from the network.", default=None)
+    pools: dict[kinds.Name, Pool] = key(
+        "Name -> machines that boot the same image from the network; they need boot_service.", default_factory=dict
     )
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 
