@@ -13,6 +13,7 @@ from providers.engine import Reporter
 from providers.errors import HomelabError
 from providers.kubernetes.client import Kube
 from providers.netboot import configs, tokens
+from providers.talos.factory import register
 from providers.talos.wire import unpack
 
 ANYBODY = "*"  # the entry for machines that the settings don't name
@@ -24,13 +25,16 @@ def issue(props: Props, report: Reporter, now_s: float | None = None) -> Props:
     """Give every entry of a pool a token and a config.
 
     Args:
-        props: `pool`, `kind` (talos or linux), `entries` (name -> fields), `hours`, `secrets`, `kubeconfig`.
+        props: `pool`, `kind` (talos or linux), `entries` (name -> fields), `hours`, `secrets`, `kubeconfig`; of
+            Talos also the `factory` and the schematic's `recipe`.
         report: told what is done.
         now_s: the time, in seconds since 1970.
 
     Returns:
         `configs`: JSON of name -> {path, text}, a secret; `tokens`: their ids; `expires`: when they end.
     """
+    if props.get("recipe"):
+        register(props["factory"], props["recipe"])  # else it makes no kernel of it
     expires = int((time.time() if now_s is None else now_s) + float(props["hours"]) * HOUR_S)
     bundle, render = unpack(props["secrets"]), configs.talos if props["kind"] == "talos" else configs.linux
     made: dict[str, dict[str, str]] = {}

@@ -1,4 +1,4 @@
-"""The magic packet: six bytes of ones, then the card's MAC address sixteen times, by UDP to the LAN's broadcast address.
+"""The magic packet: six bytes of ones, then sixteen times the card's MAC address, by UDP to the LAN's broadcast.
 
 Nobody answers it. Whether the machine woke shows only later, when it asks for its boot files or joins its cluster.
 """

@@ -25,5 +25,5 @@ def test_what_is_no_mac_address_is_refused(mac: str):
 
 
 def test_no_way_into_the_network_is_told():
-    with pytest.raises(UnreachableError, match="no magic packet to .*; run this in the same LAN"):
-        client.wake("02:00:00:aa:bb:cc", "0.0.0.1")
+    with pytest.raises(UnreachableError, match=r"no magic packet to .*; run this in the same LAN"):
+        client.wake("02:00:00:aa:bb:cc", "256.1.1.1")
