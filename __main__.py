@@ -1,6 +1,7 @@
 """The lab on one page: read the settings, build the parts in order, export what people need."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pulumi
 
@@ -11,6 +12,9 @@ from components.control_plane import ControlPlane, secrets
 from components.node import Node
 from components.spec import installs_network
 from providers.engine import keep_debug_to_itself
+
+if TYPE_CHECKING:
+    from components.part import Part
 
 keep_debug_to_itself()
 lab = settings.from_pulumi()
@@ -23,13 +27,25 @@ control_plane = ControlPlane(lab, bundle, nodes)
 members = [node.join(control_plane.cluster) for node in nodes]
 outputs.export(lab, control_plane.cluster)
 
-if lab.platform.any or installs_network(lab):
+netboot = None
+if lab.pools:
+    from components.pool import Netboot  # no lab imports what only others have
+
+    netboot = Netboot(lab, bundle, control_plane.cluster)
+
+in_cluster = netboot.in_cluster if netboot else ()
+parts: list["Part"] = []
+if lab.platform.any or installs_network(lab) or in_cluster:
     from components.platform import platform  # what it imports takes longer than a cluster without a platform
 
-    outputs.export_platform(lab, platform(lab, control_plane.cluster, members))
+    parts = platform(lab, control_plane.cluster, members, in_cluster)
+    outputs.export_platform(lab, parts)
 
 if lab.cards:
     from components.card import Card
 
     for name, card in lab.cards.items():
         Card(name, card)
+
+if netboot:
+    netboot.start(parts)

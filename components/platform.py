@@ -39,12 +39,17 @@ LOCK = Path("charts.lock.yaml")
 S = TypeVar("S", bound=Switched)
 
 
-def platform(lab: Settings, cluster: Cluster, members: Sequence[pulumi.Resource]) -> list[Part]:
-    """Build the parts that are on. A part waits for others by `Site.behind`, and depends on none."""
+def platform(
+    lab: Settings,
+    cluster: Cluster,
+    members: Sequence[pulumi.Resource],
+    also: Sequence[Callable[[Site], Part]] = (),
+) -> list[Part]:
+    """Build the parts that are on, and `also`. A part waits for others by `Site.behind`, and depends on none."""
     bare = Site(lab, cluster, _provider(cluster), _charts(lab))
     network = _network(bare)
     site = replace(bare, ready=tuple(members)).behind(network)
-    return [part for part in (network, *_services(site)) if part is not None]
+    return [part for part in (network, *_services(site), *(make(site) for make in also)) if part is not None]
 
 
 def _network(site: Site) -> Part | None:

@@ -58,3 +58,11 @@ IMAGES: dict[str, str] = {
     "rtorrent": "docker.io/crazymax/rtorrent-rutorrent:5.3.7-0.16.17-r1",
 }
 """Images of the pods that are ours, not a chart's."""
+
+NETBOOT: dict[str, str] = {
+    # renovate: datasource=docker depName=busybox
+    "http": "docker.io/library/busybox:1.37.0",
+    # renovate: datasource=docker depName=quay.io/poseidon/dnsmasq versioning=loose
+    "dnsmasq": "quay.io/poseidon/dnsmasq:v0.5.0-52-g43ac44a",
+}
+"""Images of the boot service's pod, which only a lab with pools runs: dnsmasq with iPXE inside, and an HTTP server."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import urlsplit
 
-from . import cards_checks, certificates, parts_checks, platform_checks, support
+from . import cards_checks, certificates, parts_checks, platform_checks, pools_checks, support
 from .draft import Draft, DraftNode
 from .patches import patches
 from .problems import Problem, Where, closest
@@ -275,5 +275,6 @@ CHECKS: tuple[Check, ...] = (
     parts_checks.applications,
     certificates.keys,
     *cards_checks.CHECKS,
+    *pools_checks.CHECKS,
 )
 """Every check, in the order in which problems are found."""

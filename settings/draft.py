@@ -14,6 +14,7 @@ from . import kinds, ranges
 from .cards_checks import CardDraft, cards_draft
 from .models import DEFAULT_EXTENSIONS, DEFAULT_PODS, DEFAULT_SERVICES, Cni, Module, Role
 from .platform_draft import PlatformDraft, platform_draft
+from .pools_checks import PoolsDraft, pools_draft
 from .problems import Where
 from .wellformed import read
 
@@ -66,6 +67,7 @@ class Draft:
     logins: tuple[str, ...]
     platform: PlatformDraft
     cards: tuple[CardDraft, ...]
+    netboot: PoolsDraft
 
 
 def draft(sections: Mapping[str, object]) -> Draft:
@@ -126,6 +128,7 @@ class _Reader:
             logins=tuple(self.names("cluster", "registries", "credentials")),
             platform=platform_draft(self.raw("platform")),
             cards=cards_draft(self.raw("cards")),
+            netboot=pools_draft(self.raw("pools"), self.raw("boot_service")),
         )
 
     def node(self, name: str) -> DraftNode:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from . import certificates, support
+from . import certificates, pools_checks, support
 from .checks import Check
 from .draft import Draft
 from .models import Cni, Role
@@ -109,6 +109,7 @@ HINTS: tuple[Check, ...] = (
     forwarded,
     metrics,
     certificates.dates,
+    pools_checks.open_doors,
 )
 """Every source of warnings."""
 

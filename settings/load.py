@@ -21,7 +21,7 @@ from .shape import FILLED_IN, validated
 from .yamlfile import Document, parse
 
 PROJECT = "homelab"
-SECTIONS = ("cluster", "boards", "nodes", "platform", "cards")
+SECTIONS = ("cluster", "boards", "nodes", "platform", "cards", "boot_service", "pools")
 _REQUIRED = SECTIONS[:3]
 _KEPT_WHOLE = ("patches", "labels", "taints", "values")
 _STACK_KEYS = ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")
@@ -214,6 +214,8 @@ def _filled(sections: Mapping[str, object]) -> dict[str, Any]:
         values[section] = {key: _named(key, item) for key, item in value.items()} if named else _pruned(value)
     if isinstance(platform := sections.get("platform"), dict):
         values["platform"] = _with_parts(platform)
+    if isinstance(pools := sections.get("pools"), dict):
+        values["pools"] = {name: _with_machines(pool) for name, pool in pools.items()}
     cluster = values.get("cluster")
     if isinstance(cluster, dict):
         values["cluster"] = {**cluster, "network": _with_subnet(cluster)}
@@ -227,6 +229,14 @@ def _with_parts(platform: Mapping[str, Any]) -> object:
     if isinstance(named := platform.get("applications"), dict):
         platform["applications"] = {key: {} if value is None else value for key, value in named.items()}
     return _pruned(platform)
+
+
+def _with_machines(pool: object) -> object:
+    """A pool or machine with nothing after its name stays, so that what it lacks is told."""
+    machines = pool.get("machines") if isinstance(pool, dict) else None
+    if not isinstance(pool, dict) or not isinstance(machines, dict):
+        return {} if pool is None else _pruned(pool)
+    return _pruned({**pool, "machines": {name: {} if one is None else one for name, one in machines.items()}})
 
 
 def _pruned(value: object) -> object:

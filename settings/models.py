@@ -12,6 +12,7 @@ from . import kinds, platform_kinds, ranges
 from .cards import Card
 from .part import Part, key
 from .platform import Platform
+from .pools import BootService, Pool
 from .problems import Problem, SettingsError
 
 DEFAULT_DISK = "/dev/mmcblk0"
@@ -321,6 +322,10 @@ class Settings(Part):
     )
     cards: dict[kinds.Name, Card] = key(
         "Name -> SD or eMMC card, written in a reader on this machine.", default_factory=dict
+    )
+    boot_service: BootService | None = key("What answers machines that boot from the network.", default=None)
+    pools: dict[kinds.Name, Pool] = key(
+        "Name -> machines that boot the same image from the network; they need boot_service.", default_factory=dict
     )
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 

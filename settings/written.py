@@ -69,14 +69,15 @@ def _for_stack(text: str, stack: str) -> str:
     return re.sub(r"(homelab secret '[^']*')", rf"\1 --stack {stack}", text)
 
 
+_REST = ("  # homelab:", "  homelab:platform:")  # sections that are shown, and not filled in
+
+
 def _example() -> tuple[list[str], list[_Entry], list[str]]:
     """The example's head, the sections that are filled in, and the rest."""
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     starts = {line.strip().split(" ")[0]: i for i, line in enumerate(lines) if line.startswith("  homelab:")}
     first = starts["homelab:cluster:"]
-    end = starts["homelab:platform:"]
-    while lines[end - 1].startswith("  # "):  # sections that are commented out stand above it
-        end -= 1
+    end = next(i for i, line in enumerate(lines) if line.startswith(_REST))
     bounds = [starts[f"homelab:{name}:"] for name in _FILLED] + [end]
     sections = [_parsed(lines[start:stop]) for start, stop in pairwise(bounds)]
     return lines[:first], sections, lines[end:]

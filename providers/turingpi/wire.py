@@ -48,6 +48,7 @@ class Answer:
     body: bytes
     location: str = ""
     token: str = ""
+    etag: str = ""
 
     @property
     def text(self) -> str:
@@ -187,7 +188,7 @@ class Wire:
         """Ask once.
 
         Args:
-            method: GET or POST.
+            method: GET, POST, or another that the device knows.
             target: path and query as they are sent, without another percent-encoding.
             deadline: for the whole exchange.
             headers: beside Host and the length.
@@ -215,6 +216,7 @@ class Wire:
             body,
             found.get(b"location", ""),
             found.get(b"x-auth-token", ""),
+            found.get(b"etag", ""),
         )
 
     def check_pin(self, ssl_object: Any) -> None:
@@ -259,9 +261,7 @@ class Wire:
             what = "takes no bytes" if isinstance(error, httpcore2.WriteTimeout) else "gives no full answer"
             raise ConnectionFaultError(f"{self.name}: {what} {limit}", sent=True) from error
         except httpcore2.ConnectError as error:
-            raise ConnectionFaultError(
-                f"{self.name}: no connection ({error}){self._hint(error)}", sent=False
-            ) from error
+            raise ConnectionFaultError(f"{self.name}: no connection ({error}){self.hint(error)}", sent=False) from error
         except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
             if _is_nonsense(error):
                 raise ProtocolError(f"{self.name}: answered something that is not HTTP ({error})") from error
@@ -269,7 +269,8 @@ class Wire:
         except (httpcore2.ProtocolError, UnicodeError) as error:
             raise ProtocolError(f"{self.name}: the exchange made no sense ({error})") from error
 
-    def _hint(self, error: Exception) -> str:
+    def hint(self, error: Exception) -> str:
+        """What an owner may have to write instead, to be put behind a connection's error."""
         if self.secure and "refused" in str(error).lower():
             return "; firmware 1.x speaks plain http: write the board's address with http:// if it runs that"
         if self.secure and ("WRONG_VERSION" in str(error) or "HTTP_REQUEST" in str(error)):
