@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import urlsplit
 
-from . import certificates, parts_checks, platform_checks, support
+from . import certificates, parts_checks, platform_checks, support, tenants_checks
 from .draft import Draft, DraftNode
 from .patches import patches
 from .problems import Problem, Where, closest
@@ -274,5 +274,11 @@ CHECKS: tuple[Check, ...] = (
     parts_checks.receivers,
     parts_checks.applications,
     certificates.keys,
+    tenants_checks.needs,
+    tenants_checks.addresses,
+    tenants_checks.ports,
+    tenants_checks.networks,
+    tenants_checks.versions,
+    tenants_checks.names,
 )
 """Every check, in the order in which problems are found."""

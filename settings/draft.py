@@ -14,6 +14,7 @@ from . import kinds, ranges
 from .models import DEFAULT_EXTENSIONS, DEFAULT_PODS, DEFAULT_SERVICES, Cni, Module, Role
 from .platform_draft import PlatformDraft, platform_draft
 from .problems import Where
+from .tenants_draft import DraftTenant, tenants_draft
 from .wellformed import read
 
 
@@ -64,6 +65,7 @@ class Draft:
     patches: dict[Where, dict[str, Any]]
     logins: tuple[str, ...]
     platform: PlatformDraft
+    tenants: tuple[DraftTenant, ...]
 
 
 def draft(sections: Mapping[str, object]) -> Draft:
@@ -123,6 +125,7 @@ class _Reader:
             patches=self.patches(),
             logins=tuple(self.names("cluster", "registries", "credentials")),
             platform=platform_draft(self.raw("platform")),
+            tenants=tenants_draft(self.raw("tenants")),
         )
 
     def node(self, name: str) -> DraftNode:

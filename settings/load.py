@@ -21,7 +21,7 @@ from .shape import FILLED_IN, validated
 from .yamlfile import Document, parse
 
 PROJECT = "homelab"
-SECTIONS = ("cluster", "boards", "nodes", "platform")
+SECTIONS = ("cluster", "boards", "nodes", "platform", "tenants")
 _REQUIRED = SECTIONS[:3]
 _KEPT_WHOLE = ("patches", "labels", "taints", "values")
 _STACK_KEYS = ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")
@@ -214,6 +214,9 @@ def _filled(sections: Mapping[str, object]) -> dict[str, Any]:
         values[section] = {key: _named(key, item) for key, item in value.items()} if named else _pruned(value)
     if isinstance(platform := sections.get("platform"), dict):
         values["platform"] = _with_parts(platform)
+    if isinstance(tenants := sections.get("tenants"), dict):
+        # As with nodes: one with nothing after its name is a mistake, not one to take away.
+        values["tenants"] = {name: {} if item is None else _pruned(item) for name, item in tenants.items()}
     cluster = values.get("cluster")
     if isinstance(cluster, dict):
         values["cluster"] = {**cluster, "network": _with_subnet(cluster)}

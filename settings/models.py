@@ -12,6 +12,7 @@ from . import kinds, platform_kinds, ranges
 from .part import Part, key
 from .platform import Platform
 from .problems import Problem, SettingsError
+from .tenants import Tenant
 
 DEFAULT_DISK = "/dev/mmcblk0"
 DEFAULT_EXTENSIONS = ("siderolabs/iscsi-tools", "siderolabs/util-linux-tools")
@@ -317,6 +318,9 @@ class Settings(Part):
     nodes: dict[kinds.Name, Node] = key("Name -> node. Names are host names and Kubernetes node names.")
     platform: Platform = key(
         "What runs on the cluster. A part that is not there is off; `{}` turns it on.", default_factory=Platform
+    )
+    tenants: dict[kinds.Name, Tenant] = key(
+        "Name -> a cluster whose control plane runs as pods of this one.", default_factory=dict
     )
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 
