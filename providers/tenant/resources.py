@@ -16,11 +16,12 @@ from providers.engine import Reporter
 from providers.errors import HomelabError, RefusedError, UnreachableError
 
 if TYPE_CHECKING:
-    from providers.kubernetes import client
+    from providers.kubernetes import client, kubeconfig
     from providers.talos import pki
     from providers.tenant import control_plane, tokens
 else:
     client = lazily("providers.kubernetes.client")
+    kubeconfig = lazily("providers.kubernetes.kubeconfig")
     pki = lazily("providers.talos.pki")
     control_plane = lazily("providers.tenant.control_plane")
     tokens = lazily("providers.tenant.tokens")
@@ -29,7 +30,7 @@ READY_S = 900.0  # images of a control plane are pulled by nodes that have never
 LEAST_S = 120.0  # the twin's servers are real and start in real seconds
 TOKEN_S = 120.0
 GONE_S = 10.0  # for tidying up in a tenant that may be gone already
-RENEW_BELOW_DAYS = 30
+RENEW_BELOW_DAYS = 1  # the operator renews it on its last day
 
 
 def _limit(seconds: float) -> Deadline:
@@ -80,8 +81,7 @@ def _expiring(olds: Props) -> bool:
     if not is_known(olds.get("admin")):
         return True
     try:
-        access = client.Access.parse(olds["admin"])
-        return pki.days_left(access.certificate) < RENEW_BELOW_DAYS
+        return pki.days_left(kubeconfig.Access.parse(olds["admin"]).certificate) < RENEW_BELOW_DAYS
     except (HomelabError, KeyError, ValueError):
         return True
 
