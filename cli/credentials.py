@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from providers.talos.identity import stored_certificate
 from providers.talos.pki import ClientCert
 
 FILES = ("kubeconfig", "talosconfig")
+TENANTS = "tenants"  # the folder of tenants' kubeconfigs, NAME.kubeconfig
 
 
 def leave(stack: Stack, outputs: Mapping[str, Any]) -> list[Path]:
@@ -28,7 +30,19 @@ def leave(stack: Stack, outputs: Mapping[str, Any]) -> list[Path]:
     for name in given:
         write(stack.folder / name, str(outputs[name]))
         _point(stack.local / name, Path(stack.name, name))
-    return [stack.local / name for name in given]
+    tenants = _leave_tenants(stack, outputs.get("tenants") or {}) if "kubeconfig" in outputs else []
+    return [*(stack.local / name for name in given), *tenants]
+
+
+def _leave_tenants(stack: Stack, tenants: Mapping[str, Any]) -> list[Path]:
+    """Write tenants' kubeconfigs, and remove those of tenants that are gone."""
+    wanted = {stack.folder / TENANTS / f"{name}.kubeconfig": found for name, found in tenants.items()}
+    for path in set((stack.folder / TENANTS).glob("*.kubeconfig")) - set(wanted):
+        path.unlink()
+    for path, found in wanted.items():
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        write(path, str(found["kubeconfig"]))
+    return sorted(wanted)
 
 
 def forget(stack: Stack) -> None:
@@ -38,6 +52,7 @@ def forget(stack: Stack) -> None:
         link = stack.local / name
         if link.is_symlink() and not link.exists():
             link.unlink()
+    shutil.rmtree(stack.folder / TENANTS, ignore_errors=True)
     if stack.folder.is_dir() and not any(stack.folder.iterdir()):
         stack.folder.rmdir()
 

@@ -131,6 +131,7 @@ CHART_IMAGES: dict[str, ChartImages] = {
             ),
         ),
     ),
+    "kamaji": ChartImages("0.0.0+latest", _each(Arm64.BUILT, "docker.io/clastix/kamaji:26.8.2-edge")),
     "metallb": ChartImages(
         "0.16.1", _each(Arm64.SAID, "quay.io/metallb/controller:v0.16.1", "quay.io/metallb/speaker:v0.16.1")
     ),
@@ -145,6 +146,7 @@ CHART_IMAGES: dict[str, ChartImages] = {
 OWN: dict[str, Arm64] = {
     "adguard": Arm64.BUILT,
     "coredns": Arm64.SAID,
+    "etcd": Arm64.SAID,
     "flannel": Arm64.BUILT,
     "flannel-plugin": Arm64.SAID,
     "flood": Arm64.BUILT,

@@ -21,10 +21,12 @@ PART_CHARTS: dict[str, tuple[str, ...]] = {
     "nfs": ("csi-driver-nfs",),
     "monitoring": ("kube-prometheus-stack", "x509-certificate-exporter"),
     "headlamp": ("headlamp",),
+    "kamaji": ("kamaji",),
 }
 """Part -> its charts; the settings' version and values are the first one's."""
 
-CILIUM = "cilium"
+CILIUM, KAMAJI = "cilium", "kamaji"
+SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def needed(lab: Settings, *, everything: bool = False) -> Needed:
 
 def charts(lab: Settings, *, everything: bool = False) -> dict[str, ChartSource]:
     """The charts of the parts that are on, or all, at the versions that the settings ask for."""
-    found = {name for part, names in PART_CHARTS.items() if lab.platform.on(part) for name in names}
+    found = {name for part, names in PART_CHARTS.items() if _is_on(lab, part) for name in names}
     found |= {CILIUM} if lab.cluster.cni.is_cilium else set()
     return {name: _at_version(lab, name) for name in sorted(CHARTS if everything else found)}
 
@@ -79,6 +81,8 @@ def _at_version(lab: Settings, chart: str) -> ChartSource:
 
 
 def _is_on(lab: Settings, part: str) -> bool:
+    if part == KAMAJI:
+        return bool(lab.tenants)
     return lab.cluster.cni.is_cilium if part == CILIUM else lab.platform.on(part)
 
 
@@ -93,6 +97,9 @@ def _own(lab: Settings) -> Iterator[str]:
         yield IMAGES["nfs-server"]
     if on.on("etcd-backup"):
         yield from (IMAGES["python"], f"ghcr.io/siderolabs/talosctl:{lab.cluster.talos.version}")
+    for tenant in lab.tenants.values():
+        yield from (IMAGES["etcd"], IMAGES["python"])
+        yield from (f"registry.k8s.io/{name}:{tenant.version}" for name in SERVERS)
     if lab.cluster.cni is Cni.FLANNEL_HOST_GW:
         yield from (IMAGES["flannel"], IMAGES["flannel-plugin"])
     for application in on.applications.values():
@@ -111,7 +118,7 @@ def _system(lab: Settings) -> Iterator[str]:
     kubernetes, talos = lab.cluster.kubernetes.version, lab.cluster.talos
     yield from (installer(talos.factory, schematic(node, lab).id, talos.version) for node in lab.nodes.values())
     yield f"ghcr.io/siderolabs/kubelet:{kubernetes}"
-    for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+    for name in SERVERS:
         yield f"registry.k8s.io/{name}:{kubernetes}"
     if not lab.cluster.cni.replaces_kube_proxy:
         yield f"registry.k8s.io/kube-proxy:{kubernetes}"
@@ -143,5 +150,7 @@ def _notes(lab: Settings, wanted: dict[str, ChartSource]) -> Iterator[str]:
             f"Talos {lab.cluster.talos.version}: etcd, CoreDNS, pause and flannel are not listed; "
             "`talosctl image k8s-bundle` of that version prints them"
         )
+    if any(tenant.konnectivity for tenant in lab.tenants.values()):
+        yield "Kamaji chooses the images of Konnectivity; `kubectl get pods -A -o yaml` shows them where it runs"
     if lab.platform.monitoring and lab.platform.monitoring.enabled and lab.platform.monitoring.grafana_plugins:
         yield "Grafana fetches its plugins from grafana.com whenever it starts; without internet it needs none"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from ipaddress import IPv4Address
 from typing import Any
 
 from components.part import Part, Site, requests
@@ -24,7 +26,7 @@ class MetalLB(Part):
         namespace = self.namespace(NAMESPACE, privileged=True)
         chart = self.chart("metallb", NAMESPACE, values(), [namespace])
         webhook = self.keep(Webhook("metallb-webhook", self._webhook(settings), self.child([chart])))
-        specs = pools(site.lab.platform)
+        specs = pools(site.lab.platform, (tenant.address for tenant in site.lab.tenants.values()))
         made = [
             self.object(f"pool-{name}", _object("IPAddressPool", name, spec), [webhook]) for name, spec in specs.items()
         ]
@@ -69,9 +71,9 @@ def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": API, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
 
 
-def pools(chosen: Platform) -> dict[str, dict[str, Any]]:
+def pools(chosen: Platform, tenants: Iterable[IPv4Address] = ()) -> dict[str, dict[str, Any]]:
     """The pools' specs by name: addresses for whoever asks, and apart those that the settings have given away."""
-    fixed = set(chosen.addresses.values())
+    fixed = {*chosen.addresses.values(), *tenants}
     free = [rest for pool in chosen.pools for rest in pool.without(one for one in fixed if one in pool)]
     reserved = [f"{address}/32" for address in sorted(fixed)]
     found: dict[str, dict[str, Any]] = {

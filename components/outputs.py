@@ -49,3 +49,16 @@ def export_platform(lab: Settings, parts: Sequence[Part]) -> None:
     logins = {name: secret for part in parts for name, secret in part.logins.items()}
     pulumi.export("urls", {host: f"https://{host}/" for host in lab.platform.hosts})
     pulumi.export("logins", pulumi.Output.secret(logins))
+    if lab.tenants:
+        export_tenants(parts)
+
+
+def export_tenants(parts: Sequence[Part]) -> None:
+    """Where tenants' APIs are in plain; their administrators' kubeconfigs, and what machines join with, as secrets."""
+    from components.tenants import Tenant  # noqa: PLC0415  # where there are none, it is not imported
+
+    found = {part.name: part for part in parts if isinstance(part, Tenant)}
+    pulumi.export(
+        "tenants",
+        {name: {"api": part.api, "kubeconfig": part.admin, "join": part.join} for name, part in found.items()},
+    )

@@ -79,6 +79,10 @@ def _services(site: Site) -> Iterator[Part | None]:
     yield _made(EtcdBackup, pages.behind(monitoring), on.etcd_backup)
     yield _made(Headlamp, pages, on.headlamp)
     yield from _applications(pages)
+    if site.lab.tenants:
+        from components.tenants import tenants  # noqa: PLC0415  # every import holds a preview up
+
+        yield from tenants(pages)
 
 
 def _made(part: Callable[[Site, S], Part], site: Site, settings: S | None) -> Part | None:

@@ -24,6 +24,8 @@ CHARTS: dict[str, ChartSource] = {
     ),
     # renovate: datasource=helm depName=headlamp registryUrl=https://kubernetes-sigs.github.io/headlamp/
     "headlamp": ChartSource("https://kubernetes-sigs.github.io/headlamp", "0.45.0"),
+    # renovate: datasource=helm depName=kamaji registryUrl=https://clastix.github.io/charts
+    "kamaji": ChartSource("https://clastix.github.io/charts", "0.0.0+latest"),
     # renovate: datasource=helm depName=kube-prometheus-stack registryUrl=https://prometheus-community.github.io/helm-charts
     "kube-prometheus-stack": ChartSource("https://prometheus-community.github.io/helm-charts", "88.5.3"),
     # renovate: datasource=helm depName=longhorn registryUrl=https://charts.longhorn.io
@@ -42,6 +44,8 @@ CHARTS: dict[str, ChartSource] = {
 IMAGES: dict[str, str] = {
     # renovate: datasource=docker depName=adguard/adguardhome
     "adguard": "docker.io/adguard/adguardhome:v0.107.79",
+    # renovate: datasource=docker depName=quay.io/coreos/etcd
+    "etcd": "quay.io/coreos/etcd:v3.6.12",
     # renovate: datasource=docker depName=ghcr.io/flannel-io/flannel
     "flannel": "ghcr.io/flannel-io/flannel:v0.28.0",
     # renovate: datasource=docker depName=ghcr.io/flannel-io/flannel-cni-plugin

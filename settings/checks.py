@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import urlsplit
 
-from . import cards_checks, certificates, parts_checks, platform_checks, pools_checks, support
+from . import cards_checks, certificates, parts_checks, platform_checks, pools_checks, support, tenants_checks
 from .draft import Draft, DraftNode
 from .patches import patches
 from .problems import Problem, Where, closest
@@ -276,5 +276,11 @@ CHECKS: tuple[Check, ...] = (
     certificates.keys,
     *cards_checks.CHECKS,
     *pools_checks.CHECKS,
+    tenants_checks.needs,
+    tenants_checks.addresses,
+    tenants_checks.ports,
+    tenants_checks.networks,
+    tenants_checks.versions,
+    tenants_checks.names,
 )
 """Every check, in the order in which problems are found."""

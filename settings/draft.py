@@ -16,6 +16,7 @@ from .models import DEFAULT_EXTENSIONS, DEFAULT_PODS, DEFAULT_SERVICES, Cni, Mod
 from .platform_draft import PlatformDraft, platform_draft
 from .pools_checks import PoolsDraft, pools_draft
 from .problems import Where
+from .tenants_draft import DraftTenant, tenants_draft
 from .wellformed import read
 
 
@@ -68,6 +69,7 @@ class Draft:
     platform: PlatformDraft
     cards: tuple[CardDraft, ...]
     netboot: PoolsDraft
+    tenants: tuple[DraftTenant, ...]
 
 
 def draft(sections: Mapping[str, object]) -> Draft:
@@ -129,6 +131,7 @@ class _Reader:
             platform=platform_draft(self.raw("platform")),
             cards=cards_draft(self.raw("cards")),
             netboot=pools_draft(self.raw("pools"), self.raw("boot_service")),
+            tenants=tenants_draft(self.raw("tenants")),
         )
 
     def node(self, name: str) -> DraftNode:

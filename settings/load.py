@@ -21,7 +21,7 @@ from .shape import FILLED_IN, validated
 from .yamlfile import Document, parse
 
 PROJECT = "homelab"
-SECTIONS = ("cluster", "boards", "nodes", "platform", "cards", "boot_service", "pools")
+SECTIONS = ("cluster", "boards", "nodes", "platform", "cards", "boot_service", "pools", "tenants")
 _REQUIRED = SECTIONS[:3]
 _KEPT_WHOLE = ("patches", "labels", "taints", "values")
 _STACK_KEYS = ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")
@@ -216,6 +216,9 @@ def _filled(sections: Mapping[str, object]) -> dict[str, Any]:
         values["platform"] = _with_parts(platform)
     if isinstance(pools := sections.get("pools"), dict):
         values["pools"] = {name: _with_machines(pool) for name, pool in pools.items()}
+    if isinstance(tenants := sections.get("tenants"), dict):
+        # As with nodes: one with nothing after its name is a mistake, not one to take away.
+        values["tenants"] = {name: {} if item is None else _pruned(item) for name, item in tenants.items()}
     cluster = values.get("cluster")
     if isinstance(cluster, dict):
         values["cluster"] = {**cluster, "network": _with_subnet(cluster)}

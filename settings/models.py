@@ -14,6 +14,7 @@ from .part import Part, key
 from .platform import Platform
 from .pools import BootService, Pool
 from .problems import Problem, SettingsError
+from .tenants import Tenant
 
 DEFAULT_DISK = "/dev/mmcblk0"
 DEFAULT_EXTENSIONS = ("siderolabs/iscsi-tools", "siderolabs/util-linux-tools")
@@ -326,6 +327,9 @@ class Settings(Part):
     boot_service: BootService | None = key("What answers machines that boot from the network.", default=None)
     pools: dict[kinds.Name, Pool] = key(
         "Name -> machines that boot the same image from the network; they need boot_service.", default_factory=dict
+    )
+    tenants: dict[kinds.Name, Tenant] = key(
+        "Name -> a cluster whose control plane runs as pods of this one.", default_factory=dict
     )
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 

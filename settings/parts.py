@@ -30,6 +30,10 @@ class Cilium(Chart):
     """Cilium's chart. Whether it runs is cluster.cni's to say."""
 
 
+class Kamaji(Chart):
+    """Kamaji's chart. It runs where there are tenants."""
+
+
 class MetalLB(Chart, Switched):
     """Gives services addresses of the LAN: platform.pools, announced by ARP."""
 

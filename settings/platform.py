@@ -54,6 +54,7 @@ class Platform(Part):
         "Whether parts bring NetworkPolicies. Needs a cluster.cni that enforces them.", default=False
     )
     cilium: parts.Cilium | None = key("Cilium's chart; cluster.cni says whether it runs.", default=None)
+    kamaji: parts.Kamaji | None = key("Kamaji's chart; it runs where there are tenants.", default=None)
     metallb: parts.MetalLB | None = key("MetalLB: gives services addresses of the LAN.", default=None)
     metrics_server: parts.MetricsServer | None = key("What `kubectl top` reads.", default=None)
     cert_manager: parts.CertManager | None = key("Makes and renews certificates.", default=None)

@@ -14,7 +14,7 @@ _DHCP: Where = ("cluster", "network", "dhcp")
 _POOLS: Where = ("platform", "pools")
 _ADDRESSES: Where = ("platform", "addresses")
 _APPLICATIONS: Where = ("platform", "applications")
-_NAMESPACES = (
+NAMESPACES = (
     "cert-manager",
     "cilium",
     "cilium-secrets",
@@ -42,7 +42,7 @@ def dhcp(draft: Draft) -> Iterator[Problem]:
 
 def pools(draft: Draft) -> Iterator[Problem]:
     """Pools are in the LAN, and nothing else has their addresses."""
-    taken = _taken(draft)
+    taken = in_the_lan(draft)
     for i, pool in enumerate(draft.platform.pools):
         if pool is not None:
             yield from _pool((*_POOLS, i), pool, draft, taken)
@@ -69,7 +69,7 @@ def _pool(where: Where, pool: AddressRange, draft: Draft, taken: dict[IPv4Addres
         yield Problem(where, f"{pool} holds {owners}", f"write {free}" if free else "take free addresses")
 
 
-def _taken(draft: Draft) -> dict[IPv4Address, str]:
+def in_the_lan(draft: Draft) -> dict[IPv4Address, str]:
     """Address -> who has it in the LAN."""
     taken = {node.address: node.name for node in draft.nodes if node.address is not None}
     taken |= {draft.vip: "the VIP"} if draft.vip is not None else {}
@@ -89,7 +89,7 @@ def _host(address: str) -> str:
 
 def fixed(draft: Draft) -> Iterator[Problem]:
     """Every fixed address is of a service that is there, out of the pools, and its alone."""
-    known, taken = _services(draft), _taken(draft)
+    known, taken = _services(draft), in_the_lan(draft)
     owners: dict[IPv4Address, str] = {}
     for service, address in draft.platform.addresses.items():
         where = (*_ADDRESSES, service)
@@ -175,7 +175,7 @@ def policies(draft: Draft) -> Iterator[Problem]:
 def names(draft: Draft) -> Iterator[Problem]:
     """A part, an application or a node is taken out by its name, and takes along what begins with it and a dash."""
     nodes = {node.name: "a node" for node in draft.nodes}
-    others = nodes | dict.fromkeys(draft.boards, "a board") | dict.fromkeys(_NAMESPACES, "a namespace in use")
+    others = nodes | dict.fromkeys(draft.boards, "a board") | dict.fromkeys(NAMESPACES, "a namespace in use")
     others |= dict.fromkeys(PARTS, "a part of the platform") | {"cluster": "the cluster", "platform": "the platform"}
     others |= {draft.cluster_name: "the cluster"} if draft.cluster_name is not None else {}
     declared = (*nodes, *draft.platform.declared)
@@ -183,16 +183,17 @@ def names(draft: Draft) -> Iterator[Problem]:
         where = (*_APPLICATIONS, name)
         if name in others:
             yield Problem(where, f"has the name of {others[name]}", "rename the application")
-        for first in _takers(name, declared):
+        for first in takers(name, declared):
             yield Problem(where, f"would be taken along when {first} is destroyed by name", "rename the application")
     for node in draft.nodes:
         if node.name in PARTS:
             yield Problem(node.where, "has the name of a part of the platform", "rename the node")
-        for first in _takers(node.name, draft.platform.declared):
+        for first in takers(node.name, draft.platform.declared):
             yield Problem(node.where, f"would be taken along when {first} is destroyed by name", "rename the node")
 
 
-def _takers(name: str, others: tuple[str, ...]) -> list[str]:
+def takers(name: str, others: tuple[str, ...]) -> list[str]:
+    """Those of `others` that take a name along, because it begins with theirs and a dash."""
     return [name[:i] for i, c in enumerate(name) if c == "-" and name[:i] in others]
 
 

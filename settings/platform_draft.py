@@ -12,6 +12,7 @@ from .wellformed import read
 
 _MODELS: dict[str, type[Any]] = {
     "cilium": parts.Cilium,
+    "kamaji": parts.Kamaji,
     "metallb": parts.MetalLB,
     "metrics_server": parts.MetricsServer,
     "cert_manager": parts.CertManager,

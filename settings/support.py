@@ -4,7 +4,16 @@ import re
 
 from providers.talos.skew import KUBERNETES_BY_TALOS, minor, text, unsupported
 
-__all__ = ["KUBERNETES_BY_TALOS", "VERSION", "is_prerelease", "kubernetes_range", "minor", "talos_range", "unsupported"]
+__all__ = [
+    "KUBERNETES_BY_TALOS",
+    "VERSION",
+    "is_prerelease",
+    "kubernetes_range",
+    "minor",
+    "talos_range",
+    "text",
+    "unsupported",
+]
 
 VERSION = re.compile(
     r"v(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})(-[0-9A-Za-z]+(\.[0-9A-Za-z]+)*)?\Z"

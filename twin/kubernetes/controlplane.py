@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import ipaddress
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ import yaml
 
 from twin.kubernetes import manifests, staticpods
 from twin.kubernetes.api import Api, ApiError
+from twin.kubernetes.kubeconfig import kubeconfig
 from twin.kubernetes.players import play
 from twin.kubernetes.players.door import Door
 from twin.talos.pki import Pair, client_context, decode, issue, public_pem, write_secret
@@ -264,29 +263,6 @@ class ControlPlane:
     def _put(self, name: str, leaf: Pair) -> None:
         (self._folder / f"{name}.crt").write_bytes(leaf.crt)
         write_secret(self._folder / f"{name}.key", leaf.key)
-
-
-def kubeconfig(
-    server: str, ca: bytes, leaf: Pair, name: str = "default", namespace: str = "default", tls_server_name: str = ""
-) -> bytes:
-    """A kubeconfig (JSON, which is YAML) with the certificate inside."""
-    cluster = {"server": server, "certificate-authority-data": base64.b64encode(ca).decode()}
-    if tls_server_name:
-        cluster["tls-server-name"] = tls_server_name
-    user = {
-        "client-certificate-data": base64.b64encode(leaf.crt).decode(),
-        "client-key-data": base64.b64encode(leaf.key).decode(),
-    }
-    context = {"cluster": name, "user": f"admin@{name}", "namespace": namespace}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": name, "cluster": cluster}],
-        "users": [{"name": f"admin@{name}", "user": user}],
-        "contexts": [{"name": f"admin@{name}", "context": context}],
-        "current-context": f"admin@{name}",
-    }
-    return json.dumps(document).encode()
 
 
 def admin_leaf(system: Os) -> Pair:

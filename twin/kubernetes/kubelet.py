@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin.kubernetes.api import Api, ApiError, Object
-from twin.kubernetes.controlplane import PORT, admin_leaf, kubeconfig
+from twin.kubernetes.controlplane import PORT, admin_leaf
+from twin.kubernetes.kubeconfig import kubeconfig
 from twin.talos.etcd import allowed
 from twin.talos.pki import Pair, client_context, is_issued_by, signing_request, write_secret
 from twin.talos.process import Process, program

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from twin.kubernetes.api import ApiError
-from twin.kubernetes.players import certificates, ingress, metallb, operator, volumes, webhooks
+from twin.kubernetes.players import certificates, ingress, kamaji, metallb, operator, volumes, webhooks
 from twin.kubernetes.players.longhorn import play as longhorn
 from twin.kubernetes.players.world import Player, World
 from twin.talos.registry import lan
@@ -25,6 +25,7 @@ PLAYERS: tuple[Player, ...] = (
     longhorn.play,
     volumes.play,
     operator.play,
+    kamaji.play,
 )
 _POLL_S = 0.5
 

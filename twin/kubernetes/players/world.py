@@ -146,6 +146,10 @@ class World:
         at = time.monotonic() + after_s
         self._wake_at = min(self._wake_at, at) if self._wake_at else at
 
+    def look(self) -> None:
+        """Call the players again now: something has happened that no watched object tells of."""
+        self._changed.set()
+
     def waited(self, what: str, device_s: float) -> bool:
         """Whether so many device seconds have passed since this was first asked; the next time begins anew then."""
         begun = self._begun.setdefault(what, time.monotonic())

@@ -1,0 +1,1 @@
+"""Tenants: clusters whose control planes are pods of the home cluster."""
