@@ -80,13 +80,12 @@ def _meant(host: DraftHost, known: dict[str, DraftCluster]) -> str:
 
 def addresses(draft: Draft) -> Iterator[Problem]:
     """Nobody shares an address, a MAC or a key; nodes, boards and VIPs included."""
-    taken = {node.address: node.name for node in draft.nodes if node.address is not None}
-    taken |= {draft.vip: "the VIP"} if draft.vip is not None else {}
-    taken |= {draft.gateway: "the gateway"} if draft.gateway is not None else {}
-    taken |= {IPv4Address(at): name for name, at in draft.boards.items() if at and at.replace(".", "").isdigit()}
+    owners: dict[Hashable, str] = {node.address: node.name for node in draft.nodes if node.address is not None}
+    owners |= {draft.vip: "the VIP"} if draft.vip is not None else {}
+    owners |= {draft.gateway: "the gateway"} if draft.gateway is not None else {}
+    owners |= {IPv4Address(at): name for name, at in draft.boards.items() if at and at.replace(".", "").isdigit()}
     macs: dict[Hashable, str] = {node.mac: node.name for node in draft.nodes if node.mac is not None}
     hosts = draft.further.hosts
-    owners: dict[Hashable, str] = {**taken}
     yield from _twice(hosts, lambda host: host.address, ("address",), owners, "give each an address of its own")
     yield from _twice(hosts, lambda host: host.mac, ("mac",), macs, "read it from the card's label or the router")
     fix = "one of them is a copy of the other's card: make new keys on it with `ssh-keygen -A`"
