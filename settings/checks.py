@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import urlsplit
 
-from . import certificates, parts_checks, platform_checks, support
+from . import certificates, hosts_checks, parts_checks, platform_checks, support
 from .draft import Draft, DraftNode
 from .patches import patches
 from .problems import Problem, Where, closest
@@ -192,7 +192,7 @@ def quorum(draft: Draft) -> Iterator[Problem]:
     """Somebody runs etcd."""
     if any(node.role is None for node in draft.nodes):
         return
-    if not _control_planes(draft):
+    if not _control_planes(draft) and (draft.nodes or not draft.further.hosts):
         fix = "give one or three nodes the role controlplane"
         yield Problem(("nodes",), "there is no enabled control plane", fix)
 
@@ -274,5 +274,6 @@ CHECKS: tuple[Check, ...] = (
     parts_checks.receivers,
     parts_checks.applications,
     certificates.keys,
+    *hosts_checks.CHECKS,
 )
 """Every check, in the order in which problems are found."""

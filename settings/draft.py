@@ -11,7 +11,9 @@ from typing import Any
 from pydantic import StrictInt
 
 from . import kinds, ranges
-from .models import DEFAULT_EXTENSIONS, DEFAULT_PODS, DEFAULT_SERVICES, Cni, Module, Role
+from .cni import Cni, Role
+from .hosts_draft import HostsDraft, hosts_draft
+from .models import DEFAULT_EXTENSIONS, DEFAULT_PODS, DEFAULT_SERVICES, Module
 from .platform_draft import PlatformDraft, platform_draft
 from .problems import Where
 from .wellformed import read
@@ -64,6 +66,7 @@ class Draft:
     patches: dict[Where, dict[str, Any]]
     logins: tuple[str, ...]
     platform: PlatformDraft
+    further: HostsDraft
 
 
 def draft(sections: Mapping[str, object]) -> Draft:
@@ -123,6 +126,7 @@ class _Reader:
             patches=self.patches(),
             logins=tuple(self.names("cluster", "registries", "credentials")),
             platform=platform_draft(self.raw("platform")),
+            further=hosts_draft(self.raw("clusters"), self.raw("hosts")),
         )
 
     def node(self, name: str) -> DraftNode:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
-from . import certificates, support
+from . import certificates, hosts_checks, support
 from .checks import Check
+from .cni import Cni, Role
 from .draft import Draft
-from .models import Cni, Role
 from .problems import Problem
 
 _RESERVED_DOMAINS = ("kubernetes.io", "k8s.io")
@@ -109,6 +109,7 @@ HINTS: tuple[Check, ...] = (
     forwarded,
     metrics,
     certificates.dates,
+    hosts_checks.even,
 )
 """Every source of warnings."""
 

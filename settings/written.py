@@ -73,7 +73,8 @@ def _example() -> tuple[list[str], list[_Entry], list[str]]:
     """The example's head, the sections that are filled in, and the rest."""
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     starts = {line.strip().split(" ")[0]: i for i, line in enumerate(lines) if line.startswith("  homelab:")}
-    first, end = starts["homelab:cluster:"], starts["homelab:platform:"]
+    optional = [i for i, line in enumerate(lines) if line.startswith("  # homelab:")]
+    first, end = starts["homelab:cluster:"], min([starts["homelab:platform:"], *optional])
     bounds = [starts[f"homelab:{name}:"] for name in _FILLED] + [end]
     sections = [_parsed(lines[start:stop]) for start, stop in pairwise(bounds)]
     return lines[:first], sections, lines[end:]

@@ -142,7 +142,7 @@ class Host:
             raise self._cut(command, error) from None
         if done.exit_status is None or done.exit_status < 0:
             raise self._cut(command, done.exit_signal[0] if done.exit_signal else "the host hung up")
-        return done.exit_status, bytes(done.stdout or b""), bytes(done.stderr or b"")
+        return done.exit_status, _raw(done.stdout), _raw(done.stderr)
 
     def _cut(self, command: str, seen: object) -> UnreachableError:
         return UnreachableError(
@@ -174,9 +174,7 @@ def _connected(target: Target, deadline: Deadline) -> asyncssh.SSHClientConnecti
     while True:
         attempt += 1
         try:
-            return blocking(
-                asyncssh.connect(target.address, target.port, options=options), min(CONNECT_S, deadline.seconds)
-            )
+            return blocking(_open(target, options), min(CONNECT_S, deadline.seconds))
         except TimeoutError:
             seen = "no answer"
         except asyncssh.Error as error:
@@ -191,6 +189,10 @@ def _connected(target: Target, deadline: Deadline) -> asyncssh.SSHClientConnecti
                 f"see that it is on, then try `{target.login}`"
             )
         deadline.sleep(PAUSE_S)
+
+
+async def _open(target: Target, options: asyncssh.SSHClientConnectionOptions) -> asyncssh.SSHClientConnection:
+    return await asyncssh.connect(target.address, target.port, options=options)
 
 
 def _options(target: Target) -> asyncssh.SSHClientConnectionOptions:
@@ -244,6 +246,10 @@ def _final(target: Target, error: asyncssh.Error) -> HomelabError | None:
             f"{target.place}: no SSH that we understand: {error.reason}; look with `{target.login} -v`"
         )
     return None
+
+
+def _raw(output: bytes | str | None) -> bytes:
+    return output if isinstance(output, bytes) else (output or "").encode()
 
 
 def _words(answer: Answer) -> str:
