@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import urlsplit
 
-from . import certificates, hosts_checks, parts_checks, platform_checks, support
+from . import certificates, hosts_checks, kubeadm_checks, parts_checks, platform_checks, rancher_checks, support
 from .draft import Draft, DraftNode
 from .patches import patches
 from .problems import Problem, Where, closest
@@ -275,5 +275,7 @@ CHECKS: tuple[Check, ...] = (
     parts_checks.applications,
     certificates.keys,
     *hosts_checks.CHECKS,
+    *kubeadm_checks.CHECKS,
+    *rancher_checks.CHECKS,
 )
 """Every check, in the order in which problems are found."""

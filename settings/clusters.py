@@ -11,9 +11,11 @@ from pydantic.json_schema import SkipJsonSchema
 
 from . import hosts_kinds, kinds
 from .cni import Cni
+from .kubeadm import Kubeadm
 from .part import Part, key
+from .rancher import Rancher
 
-DISTRIBUTIONS = ("k3s",)
+DISTRIBUTIONS = ("k3s", "kubeadm")
 """The keys of a cluster of which it has exactly one."""
 
 PODS = IPv4Network("10.42.0.0/16")
@@ -81,13 +83,15 @@ class FurtherCluster(Part):
     )
     cni: Cni = key(
         "Who gives pods their network: flannel, flannel-host-gw (all hosts in one LAN), or none, for one of the "
-        "owner's own.",
+        "owner's own; with kubeadm also the two cilium.",
         default=Cni.FLANNEL,
     )
     pod_subnet: kinds.Subnet = key("Where pods get addresses.", default=PODS)
     service_subnet: kinds.Subnet = key("Where services get addresses.", default=SERVICES)
     ssh: Login = key("How its hosts are logged into, where they don't say otherwise.", default_factory=Login)
     k3s: K3s | None = key("k3s on its hosts.", default=None)
+    kubeadm: Kubeadm | None = key("kubeadm on its hosts.", default=None)
+    rancher: Rancher | None = key("The Rancher server that it is registered with.", default=None)
 
     @property
     def distribution(self) -> str:

@@ -45,6 +45,8 @@ class DraftCluster:
     pods: IPv4Network | None
     services: IPv4Network | None
     has_key: bool
+    endpoint: Mapping[str, Any]  # what the file says of it
+    rancher: Mapping[str, Any] | None  # what the file says of it
 
     @property
     def where(self) -> Where:
@@ -107,4 +109,6 @@ def _cluster(name: str, raw: dict[str, Any]) -> DraftCluster:
         pods=_one(kinds.Subnet, raw, "pod_subnet", PODS),
         services=_one(kinds.Subnet, raw, "service_subnet", SERVICES),
         has_key=_map(raw.get("ssh")).get("key") is not None,
+        endpoint=endpoint,
+        rancher=None if raw.get("rancher") is None else _map(raw["rancher"]),
     )

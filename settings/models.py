@@ -290,7 +290,7 @@ class Settings(Part):
         "What runs on the cluster. A part that is not there is off; `{}` turns it on.", default_factory=Platform
     )
     clusters: dict[kinds.Name, FurtherCluster] = key(
-        "Name -> a cluster beside that of Talos. Each is of one kind: k3s.", default_factory=dict
+        "Name -> a cluster beside that of Talos. Each is of one kind: k3s or kubeadm.", default_factory=dict
     )
     hosts: dict[kinds.Name, Host] = key(
         "Name -> Linux host over SSH. Names are Kubernetes node names.", default_factory=dict

@@ -83,8 +83,9 @@ def _may_be_secret(where: Where) -> bool:
 
 
 def _is_login(where: Where) -> bool:
-    """Whether this is the key that a host, or all hosts of a cluster, are logged into with."""
-    return where[:1] in (("hosts",), ("clusters",)) and where[2:] == ("ssh", "key")
+    """Whether this is the key that a host, or all hosts of a cluster, are logged into with, or Rancher's token."""
+    of_a_host = where[:1] in (("hosts",), ("clusters",)) and where[2:] == ("ssh", "key")
+    return of_a_host or (where[:1] == ("clusters",) and where[2:] == ("rancher", "token"))
 
 
 def _is_platform_secret(where: Where) -> bool:

@@ -58,7 +58,7 @@ def _install(host: Shell, version: str, repository: str) -> None:
     host.run("apt-get update -q", timeout_s=INSTALL_S)
     wanted = " ".join(f"'{program}={version.removeprefix('v')}-*'" for program in PROGRAMS)
     host.run(
-        f"DEBIAN_FRONTEND=noninteractive apt-get install -qy --allow-change-held-packages containerd {wanted}",
+        f"apt-get install -qy --allow-change-held-packages containerd {wanted}",
         timeout_s=INSTALL_S,
     )
     host.run(f"apt-mark hold {' '.join(PROGRAMS)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from providers.kubeadm.config import CRI_SOCKET
 from providers.kubeadm.host import ADMIN, CLAIM, CNI, ETCD, Shell
 
@@ -9,7 +11,7 @@ RESET_S = 600.0
 FOLDERS = (CNI, "/var/lib/cni", "/run/flannel", "/run/cilium", "/var/lib/kubelet", ETCD, "/etc/kubernetes")
 LINKS = ("cni0", "flannel.1", "cilium_host", "cilium_net", "cilium_vxlan", "kube-ipvs0", "kube-bridge")
 # Chains and rules that kube-proxy, CNI plugins, flannel and Cilium made; the owner's own stay.
-_RULES = "KUBE-|CNI-|FLANNEL|flannel|CILIUM"
+_RULES = re.compile(r"KUBE-|CNI-|FLANNEL|flannel|CILIUM")
 
 
 def reset(host: Shell) -> None:
@@ -28,8 +30,16 @@ def reset(host: Shell) -> None:
     for link in LINKS:
         host.run(f"ip link delete {link}", check=False)
     for tables in ("iptables", "ip6tables"):
-        host.run(f"{tables}-save | grep -vE '{_RULES}' | {tables}-restore", check=False)
+        _without_rules(host, tables)
     host.run("ipvsadm --clear", check=False)
     for folder in FOLDERS:
         host.remove(folder)
     host.remove(CLAIM)
+
+
+def _without_rules(host: Shell, tables: str) -> None:
+    """Load the rules of a family without those of Kubernetes; a host without that program has none."""
+    saved = host.run(f"{tables}-save", check=False)
+    kept = [line for line in saved.out.splitlines(keepends=True) if not _RULES.search(line)]
+    if saved.code == 0 and len(kept) < len(saved.out.splitlines()):
+        host.run(f"{tables}-restore", stdin="".join(kept).encode(), check=False)

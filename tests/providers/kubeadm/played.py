@@ -24,6 +24,7 @@ from tests.providers.kubernetes.wire import Authority
 
 CLUSTER = Cluster("garage", "v1.36.1", "10.0.0.5", 8443, "10.0.0.5")
 PKI = "/etc/kubernetes/pki/ca.crt"
+RULES = "*nat\n:KUBE-SERVICES - [0:0]\n:OWN - [0:0]\n-A OUTPUT -j KUBE-SERVICES\n-A OUTPUT -j OWN\nCOMMIT\n"
 
 
 @dataclass
@@ -68,6 +69,7 @@ class Played:
         self.files: dict[str, bytes] = {}
         self.modes: dict[str, int] = {}
         self.log: list[str] = []
+        self.fed: dict[str, bytes] = {}
         self.alive = True
         self.version = ""
         self.cut_before = self.cut_after = ""
@@ -75,8 +77,10 @@ class Played:
         self._table: list[tuple[str, Callable[..., str]]] = [
             (r"kubeadm version -o short", self._version),
             (r"curl -fsSL .*Release\.key", self._fine),
-            (r"(mkdir|apt-get update|apt-mark hold|systemctl|ip link delete|ipvsadm|ip6?tables-save) ?.*", self._fine),
-            (r"DEBIAN_FRONTEND=noninteractive apt-get install .*'kubeadm=(.+?)-\*'.*", self._install),
+            (r"(mkdir|apt-get update|apt-mark hold|systemctl|ip link delete|ipvsadm) ?.*", self._fine),
+            (r"ip6?tables-save", lambda: RULES),
+            (r"ip6?tables-restore", self._fine),
+            (r"apt-get install .*'kubeadm=(.+?)-\*'.*", self._install),
             (r"ls -A (\S+)", self._list),
             (r"ip -j -4 address show", self._links),
             (r"kubeadm init --config (\S+)", self._init),
@@ -108,6 +112,7 @@ class Played:
             self.answer_or_fail()
             self._maybe_cut(self.cut_before, command)
             self.log.append(command)
+            self.fed[command] = stdin
             answer = self._answer(command)
             self._maybe_cut(self.cut_after, command)
         if check and answer.code:
