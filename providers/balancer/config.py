@@ -101,8 +101,10 @@ def haproxy(front: Front, *, check_s: float = 2.0, ca_file: str | None = None) -
             "    http-check connect ssl alpn h2,http/1.1",
             "    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host kubernetes",
             "    http-check expect status 200",
-            f"    default-server inter {inter} fall 3 rise 2 on-marked-down shutdown-sessions "
-            f"check check-ssl verify {verify}",
+            (
+                f"    default-server inter {inter} fall 3 rise 2 on-marked-down shutdown-sessions "
+                f"check check-ssl verify {verify}"
+            ),
             *servers,
             "",
         ]

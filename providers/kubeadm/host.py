@@ -21,6 +21,7 @@ KUBELET = "/etc/kubernetes/kubelet.conf"
 MANIFESTS = "/etc/kubernetes/manifests"
 ETCD = "/var/lib/etcd"
 CNI = "/etc/cni/net.d"
+K3S = "/var/lib/rancher/k3s"
 
 
 class Shell(Protocol):
@@ -72,6 +73,7 @@ class Seen:
         control_plane: the API server's manifest is there.
         etcd: etcd has data.
         cni: files of a CNI's config.
+        k3s: data of k3s.
     """
 
     claim: Claim
@@ -80,6 +82,7 @@ class Seen:
     control_plane: bool
     etcd: bool
     cni: tuple[str, ...] = ()
+    k3s: bool = False
 
     @property
     def remains(self) -> tuple[str, ...]:
@@ -90,6 +93,7 @@ class Seen:
             "an API server's manifest": self.control_plane,
             "etcd's data": self.etcd,
             f"CNI config ({', '.join(self.cni)})": bool(self.cni),
+            "k3s": self.k3s,
         }
         return tuple(word for word, there in found.items() if there)
 
@@ -109,6 +113,7 @@ def observe(host: Shell) -> Seen:
         control_plane=host.read(f"{MANIFESTS}/kube-apiserver.yaml") is not None,
         etcd=bool(_listed(host, ETCD)),
         cni=_listed(host, CNI),
+        k3s=bool(_listed(host, K3S)),
     )
 
 

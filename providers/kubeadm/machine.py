@@ -10,7 +10,15 @@ from providers.kubeadm.reset import reset
 from providers.kubeadm.wish import Cluster, Node
 
 
-def prepare(host: Shell, cluster: Cluster, node: Node, report: Reporter, *, may_remove: bool = False) -> None:
+def prepare(
+    host: Shell,
+    cluster: Cluster,
+    node: Node,
+    report: Reporter,
+    *,
+    may_remove: bool = False,
+    packages_from: str = packages.REPOSITORY,
+) -> None:
     """Install what kubeadm needs, and make sure that nobody else's cluster is on the host.
 
     Args:
@@ -18,6 +26,7 @@ def prepare(host: Shell, cluster: Cluster, node: Node, report: Reporter, *, may_
         cluster: that it is to be in.
         node: the host as its member.
         report: where progress goes.
+        packages_from: URL of the repositories, without the minor release.
         may_remove: whether `generation` says that what another cluster left may go, data included.
 
     Raises:
@@ -31,7 +40,7 @@ def prepare(host: Shell, cluster: Cluster, node: Node, report: Reporter, *, may_
         reset(host)
         seen = observe(host)
     report.progress(f"installing Kubernetes {cluster.version}")
-    packages.ensure(host, cluster.version)
+    packages.ensure(host, cluster.version, packages_from)
     if seen.claim.stage is Stage.NONE:
         note(host, cluster.name, Stage.PREPARED)
 

@@ -125,6 +125,28 @@ def _wait(party: Party, report: Reporter) -> None:
             known = f"{party.name}: its Node"
             kube.patiently(lambda: kube.node(party.name), known, deadline)
         kube.cordon(party.name, Deadline(pace.limit(API_S)), unschedulable=False)
+        if party.place.node.is_control_plane:
+            _taint(kube, party)
+
+
+def _taint(kube: Kube, party: Party) -> None:
+    """Have ordinary pods keep away, or let them on, also where the settings changed after it had joined."""
+    path = f"/api/v1/nodes/{party.name}"
+    before = ((kube.look(path) or {}).get("spec") or {}).get("taints") or []
+    after = [taint for taint in before if taint["key"] != config.CONTROL_PLANE_TAINT["key"]]
+    after += [config.CONTROL_PLANE_TAINT] if party.cluster.taint else []
+    if after != before:
+        kube.merge(path, {"spec": {"taints": after}}, Deadline(pace.limit(API_S)))
+
+
+def is_gone(party: Party, report: Reporter) -> bool:
+    """Whether the cluster answers and does not know the host."""
+    try:
+        with Kube(party.kubeconfig) as kube:
+            return kube.node(party.name) is None
+    except HomelabError as error:
+        report.warn(f"{party.name}: membership not read: {error}")
+        return False
 
 
 def leave(party: Party, report: Reporter, dial: Connect = connect) -> None:

@@ -5,10 +5,21 @@ from __future__ import annotations
 import re
 
 from providers.kubeadm.config import CRI_SOCKET
-from providers.kubeadm.host import ADMIN, CLAIM, CNI, ETCD, Shell
+from providers.kubeadm.host import ADMIN, CLAIM, CNI, ETCD, K3S, Shell
 
 RESET_S = 600.0
-FOLDERS = (CNI, "/var/lib/cni", "/run/flannel", "/run/cilium", "/var/lib/kubelet", ETCD, "/etc/kubernetes")
+K3S_SCRIPTS = ("/usr/local/bin/k3s-uninstall.sh", "/usr/local/bin/k3s-agent-uninstall.sh")
+FOLDERS = (
+    K3S,
+    "/etc/rancher",
+    CNI,
+    "/var/lib/cni",
+    "/run/flannel",
+    "/run/cilium",
+    "/var/lib/kubelet",
+    ETCD,
+    "/etc/kubernetes",
+)
 LINKS = ("cni0", "flannel.1", "cilium_host", "cilium_net", "cilium_vxlan", "kube-ipvs0", "kube-bridge")
 # Chains and rules that kube-proxy, CNI plugins, flannel and Cilium made; the owner's own stay.
 _RULES = re.compile(r"KUBE-|CNI-|FLANNEL|flannel|CILIUM")
@@ -27,6 +38,9 @@ def reset(host: Shell) -> None:
         host.remove(ADMIN)
         host.run(f"kubeadm reset --force --cri-socket {CRI_SOCKET} --cleanup-tmp-dir", timeout_s=RESET_S)
     host.run("systemctl disable --now kubelet", check=False)
+    for script in K3S_SCRIPTS:
+        if host.read(script) is not None:
+            host.run(f"sh {script}", timeout_s=RESET_S)
     for link in LINKS:
         host.run(f"ip link delete {link}", check=False)
     for tables in ("iptables", "ip6tables"):

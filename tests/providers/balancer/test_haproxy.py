@@ -136,7 +136,7 @@ def balancer(servers: dict[str, ApiServer], pem: Path, tmp_path: Path) -> Iterat
 def test_requests_go_round_among_all_that_are_ready(balancer: Balancer):
     balancer.until(set(NAMES))
     spread = balancer.spread(12)
-    assert spread == {name: 4 for name in NAMES}
+    assert spread == dict.fromkeys(NAMES, 4)
 
 
 @needs_haproxy
@@ -205,5 +205,5 @@ def test_the_check_has_no_weight_because_nopreempt_would_keep_a_dead_master():
 
 
 def test_the_order_of_backends_does_not_depend_on_the_settings():
-    one, other = ({name: "10.0.0.1:6443" for name in names} for names in (("a", "b"), ("b", "a")))
+    one, other = (dict.fromkeys(names, "10.0.0.1:6443") for names in (("a", "b"), ("b", "a")))
     assert haproxy(Front("lab", "*:6443", one)) == haproxy(Front("lab", "*:6443", other))

@@ -57,7 +57,7 @@ def test_the_host_that_began_may_be_gone_for_good(world: World, planes: dict[str
 
 def test_while_one_is_silent_nobody_is_initialised(world: World, planes: dict[str, Place]):
     world.hosts["cp3"].alive = False
-    with pytest.raises(UnreachableError, match="only when every control plane says.*cp3: cp3 .*no SSH"):
+    with pytest.raises(UnreachableError, match=r"only when every control plane says.*cp3: cp3 .*no SSH"):
         bootstrap.ensure(CLUSTER, planes, REPORT, world.dial)
     assert inits(world) == []
 

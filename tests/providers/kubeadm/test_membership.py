@@ -9,7 +9,6 @@ from providers.engine import Reporter
 from providers.errors import ForeignNodeError, RefusedError, UnreachableError
 from providers.kubeadm import bootstrap, etcd, machine, membership
 from providers.kubeadm.host import CLAIM, Stage, claim
-from providers.kubeadm.hosts import Place
 from providers.kubeadm.membership import Party
 from providers.kubernetes.client import Kube
 from providers.kubernetes.kubeconfig import Access
@@ -91,7 +90,7 @@ def test_a_dead_host_is_taken_out_by_the_others(lab: Lab):
 def test_a_second_loss_is_refused_before_a_pod_is_moved(lab: Lab):
     lab.join(*PLANES)
     lab.world.hosts["cp3"].alive = False
-    with pytest.raises(RefusedError, match="cp2: must stay.*bring back or take out cp3 first"):
+    with pytest.raises(RefusedError, match=r"cp2: must stay.*bring back or take out cp3 first"):
         lab.leave("cp2")
     with Kube(lab.world.kubeconfig) as kube:
         node = kube.node("cp2")
@@ -169,7 +168,7 @@ def test_a_member_of_a_cluster_with_another_ca_is_told_apart(lab: Lab):
 
 def test_with_no_control_plane_up_it_says_what_was_seen(lab: Lab):
     lab.world.hosts["cp1"].alive = False
-    with pytest.raises(UnreachableError, match="no control plane is up to help; cp1: .*no SSH.*; cp2: is no member"):
+    with pytest.raises(UnreachableError, match=r"no control plane is up to help; cp1: .*no SSH.*; cp2: is no member"):
         lab.join("w1")
 
 

@@ -1,4 +1,4 @@
-"""Bootstrap tokens and the certificates' key, by the real kubeadm on a real API: good ones serve, dead ones are renewed."""
+"""Bootstrap tokens and the certificates' key, by the real kubeadm on a real API: good ones serve, dead ones do not."""
 
 import os
 import shlex
