@@ -6,15 +6,16 @@ Talos' own flannel knows VXLAN alone (up to 1.13), so this one is installed by t
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from components.part import Part, Site, requests
 from components.versions import IMAGES
-from settings import Settings as Lab
 
 NAMESPACE = "kube-system"  # where Talos allows pods to use the host
 LABELS = {"app": "flannel", "tier": "node"}
 _CONFIG = "kube-flannel-cfg"
+KUBE_PRISM = ("127.0.0.1", "7445")  # the service's own address needs the network that flannel is about to make
 
 
 class Flannel(Part):
@@ -22,15 +23,30 @@ class Flannel(Part):
 
     def __init__(self, site: Site) -> None:
         super().__init__("flannel", site)
-        account = self.object("account", _object("v1", "ServiceAccount", "flannel"))
-        role = self.object("role", _role())
-        binding = self.object("binding", _binding(), [account, role])
-        config = self.object("config", _config(site.lab))
-        # Its pods need nodes, and the nodes' memberships wait for its pods: so nobody waits for its pods here.
-        daemon = _daemon()
-        daemon["metadata"]["annotations"] = {"pulumi.com/skipAwait": "true"}
-        self.object("daemon", daemon, [binding, config])
+        install(self, str(site.lab.cluster.pod_subnets[0]), "host-gw", KUBE_PRISM)
         self.register_outputs({})
+
+
+def install(
+    part: Part, pods: str, backend: str, api: tuple[str, str] | None = None, arguments: Sequence[str] = ()
+) -> None:
+    """Make flannel's objects, as children of `part`.
+
+    Args:
+        part: whose they are.
+        pods: the pods' network.
+        backend: "host-gw" or "vxlan".
+        api: host and port of the Kubernetes API, where its service's own address is not to be had yet.
+        arguments: more of them for flanneld.
+    """
+    account = part.object("account", _object("v1", "ServiceAccount", "flannel"))
+    role = part.object("role", _role())
+    binding = part.object("binding", _binding(), [account, role])
+    config = part.object("config", _config(pods, backend))
+    # Its pods need nodes, and the nodes' memberships wait for its pods: so nobody waits for its pods here.
+    daemon = _daemon(api, arguments)
+    daemon["metadata"]["annotations"] = {"pulumi.com/skipAwait": "true"}
+    part.object("daemon", daemon, [binding, config])
 
 
 def _object(api: str, kind: str, name: str) -> dict[str, Any]:
@@ -61,12 +77,12 @@ def _binding() -> dict[str, Any]:
     }
 
 
-def _config(lab: Lab) -> dict[str, Any]:
+def _config(pods: str, backend: str) -> dict[str, Any]:
     plugins = [
         {"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}},
         {"type": "portmap", "capabilities": {"portMappings": True}},
     ]
-    network = {"Network": str(lab.cluster.pod_subnets[0]), "Backend": {"Type": "host-gw"}}
+    network = {"Network": pods, "Backend": {"Type": backend}}
     return {
         **_object("v1", "ConfigMap", _CONFIG),
         "data": {
@@ -76,7 +92,7 @@ def _config(lab: Lab) -> dict[str, Any]:
     }
 
 
-def _daemon() -> dict[str, Any]:
+def _daemon(api: tuple[str, str] | None, arguments: Sequence[str]) -> dict[str, Any]:
     pod = {
         "hostNetwork": True,
         "priorityClassName": "system-node-critical",
@@ -91,7 +107,7 @@ def _daemon() -> dict[str, Any]:
                 "/etc/cni/net.d/10-flannel.conflist",
             ),
         ],
-        "containers": [_flanneld()],
+        "containers": [_flanneld(api, arguments)],
         "volumes": [
             {"name": "run", "hostPath": {"path": "/run/flannel", "type": "DirectoryOrCreate"}},
             {"name": "plugins", "hostPath": {"path": "/opt/cni/bin"}},
@@ -124,8 +140,10 @@ def _copy(name: str, image: str, source: str, target: str) -> dict[str, Any]:
     }
 
 
-def _flanneld() -> dict[str, Any]:
+def _flanneld(api: tuple[str, str] | None, arguments: Sequence[str]) -> dict[str, Any]:
     """As root: it writes the node's routes."""
+    names = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
+    dialled = [{"name": name, "value": value} for name, value in zip(names, api or (), strict=False)]
     here = {name: {"fieldRef": {"fieldPath": path}} for name, path in _FIELDS.items()}
     return {
         "name": "kube-flannel",
@@ -136,12 +154,11 @@ def _flanneld() -> dict[str, Any]:
             "--kube-subnet-mgr",
             "--healthz-ip=127.0.0.1",
             "--healthz-port=8472",
+            *arguments,
         ],
         "env": [
             *({"name": name, "valueFrom": source} for name, source in here.items()),
-            # KubePrism: the service's own address needs the network that this is about to make.
-            {"name": "KUBERNETES_SERVICE_HOST", "value": "127.0.0.1"},
-            {"name": "KUBERNETES_SERVICE_PORT", "value": "7445"},
+            *dialled,
         ],
         "readinessProbe": {"httpGet": {"host": "127.0.0.1", "path": "/healthz", "port": 8472}},
         "resources": requests("50m", "50Mi"),

@@ -10,7 +10,7 @@ from components.spec import schematic
 from components.versions import CHARTS, IMAGES, ChartSource
 from providers.talos.schematic import image_url, installer
 from settings import Settings
-from settings.models import Cni
+from settings.cni import Cni
 
 PART_CHARTS: dict[str, tuple[str, ...]] = {
     "metallb": ("metallb",),

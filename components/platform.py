@@ -30,7 +30,7 @@ from components.traefik import Traefik
 from providers.charts import Library
 from providers.talos.resources import Cluster
 from settings import Settings
-from settings.models import Cni
+from settings.cni import Cni
 from settings.parts import Switched
 
 CHARTS = Path(".homelab") / "charts"

@@ -6,7 +6,7 @@ from typing import Any
 
 from providers.talos.schematic import Schematic, installer
 from settings import Node, Settings
-from settings.models import Cni
+from settings.cni import Cni
 
 
 def schematic(node: Node, lab: Settings) -> Schematic:

@@ -1,11 +1,13 @@
 """The typed settings of a lab: read once, every mistake reported at once, each with its path and the fix."""
 
 from .applications import Application
+from .clusters import FurtherCluster
+from .cni import Cni, Role
+from .hosts import Host
 from .load import from_pulumi, from_values, load, stack_file
 from .models import (
     Board,
     Cluster,
-    Cni,
     Credential,
     DiskSelector,
     DiskType,
@@ -18,7 +20,6 @@ from .models import (
     Network,
     Node,
     Registries,
-    Role,
     Settings,
     Talos,
 )
@@ -35,6 +36,8 @@ __all__ = [
     "DiskType",
     "Distribution",
     "Endpoint",
+    "FurtherCluster",
+    "Host",
     "Install",
     "Kubernetes",
     "Machine",

@@ -4,7 +4,18 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import urlsplit
 
-from . import cards_checks, certificates, parts_checks, platform_checks, pools_checks, support, tenants_checks
+from . import (
+    cards_checks,
+    certificates,
+    hosts_checks,
+    kubeadm_checks,
+    parts_checks,
+    platform_checks,
+    pools_checks,
+    rancher_checks,
+    support,
+    tenants_checks,
+)
 from .draft import Draft, DraftNode
 from .patches import patches
 from .problems import Problem, Where, closest
@@ -192,7 +203,7 @@ def quorum(draft: Draft) -> Iterator[Problem]:
     """Somebody runs etcd."""
     if any(node.role is None for node in draft.nodes):
         return
-    if not _control_planes(draft):
+    if not _control_planes(draft) and (draft.nodes or not draft.further.hosts):
         fix = "give one or three nodes the role controlplane"
         yield Problem(("nodes",), "there is no enabled control plane", fix)
 
@@ -282,5 +293,8 @@ CHECKS: tuple[Check, ...] = (
     tenants_checks.networks,
     tenants_checks.versions,
     tenants_checks.names,
+    *hosts_checks.CHECKS,
+    *kubeadm_checks.CHECKS,
+    *rancher_checks.CHECKS,
 )
 """Every check, in the order in which problems are found."""

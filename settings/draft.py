@@ -12,7 +12,9 @@ from pydantic import StrictInt
 
 from . import kinds, ranges
 from .cards_checks import CardDraft, cards_draft
-from .models import DEFAULT_EXTENSIONS, DEFAULT_PODS, DEFAULT_SERVICES, Cni, Module, Role
+from .cni import Cni, Role
+from .hosts_draft import HostsDraft, hosts_draft
+from .models import DEFAULT_EXTENSIONS, DEFAULT_PODS, DEFAULT_SERVICES, Module
 from .platform_draft import PlatformDraft, platform_draft
 from .pools_checks import PoolsDraft, pools_draft
 from .problems import Where
@@ -70,6 +72,7 @@ class Draft:
     cards: tuple[CardDraft, ...]
     netboot: PoolsDraft
     tenants: tuple[DraftTenant, ...]
+    further: HostsDraft
 
 
 def draft(sections: Mapping[str, object]) -> Draft:
@@ -132,6 +135,7 @@ class _Reader:
             cards=cards_draft(self.raw("cards")),
             netboot=pools_draft(self.raw("pools"), self.raw("boot_service")),
             tenants=tenants_draft(self.raw("tenants")),
+            further=hosts_draft(self.raw("clusters"), self.raw("hosts")),
         )
 
     def node(self, name: str) -> DraftNode:

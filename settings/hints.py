@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
-from . import certificates, pools_checks, support
+from . import certificates, hosts_checks, pools_checks, support
 from .checks import Check
+from .cni import Cni, Role
 from .draft import Draft
-from .models import Cni, Role
 from .problems import Problem
 
 _RESERVED_DOMAINS = ("kubernetes.io", "k8s.io")
@@ -110,6 +110,7 @@ HINTS: tuple[Check, ...] = (
     metrics,
     certificates.dates,
     pools_checks.open_doors,
+    hosts_checks.even,
 )
 """Every source of warnings."""
 

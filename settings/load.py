@@ -17,11 +17,11 @@ from .hints import hints
 from .models import Settings, password_unset
 from .platform import PARTS
 from .problems import PLACEHOLDER, Problem, SettingsError, Where, closest, redacted
-from .shape import FILLED_IN, validated
+from .shape import FILLED_IN, NAMED, validated
 from .yamlfile import Document, parse
 
 PROJECT = "homelab"
-SECTIONS = ("cluster", "boards", "nodes", "platform", "cards", "boot_service", "pools", "tenants")
+SECTIONS = ("cluster", "boards", "nodes", "platform", "cards", "boot_service", "pools", "tenants", "clusters", "hosts")
 _REQUIRED = SECTIONS[:3]
 _KEPT_WHOLE = ("patches", "labels", "taints", "values")
 _STACK_KEYS = ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")
@@ -143,7 +143,7 @@ def _first_of_each_place(*lists: list[Problem]) -> list[Problem]:
 
 
 def _names_given(sections: Mapping[str, Any]) -> list[Problem]:
-    named = [section for section in ("boards", "nodes") if isinstance(sections.get(section), dict)]
+    named = [section for section in NAMED if isinstance(sections.get(section), dict)]
     return [
         Problem((section, key, FILLED_IN), "is not a setting", "remove it: the name is the key above")
         for section in named
@@ -210,7 +210,7 @@ def _filled(sections: Mapping[str, object]) -> dict[str, Any]:
     """The sections without empty keys, and with what follows from other keys."""
     values: dict[str, Any] = {key: value for key, value in sections.items() if value is not None}
     for section, value in values.items():
-        named = section in ("boards", "nodes") and isinstance(value, dict)
+        named = section in NAMED and isinstance(value, dict)
         values[section] = {key: _named(key, item) for key, item in value.items()} if named else _pruned(value)
     if isinstance(platform := sections.get("platform"), dict):
         values["platform"] = _with_parts(platform)
@@ -250,7 +250,7 @@ def _pruned(value: object) -> object:
 
 
 def _named(name: str, value: object) -> object:
-    # A board or node with nothing after its name stays: dropping it would take the node out of the cluster.
+    # A thing with nothing after its name stays: dropping a node would take it out of the cluster.
     value = {} if value is None else _pruned(value)
     return {**value, FILLED_IN: name} if isinstance(value, dict) else value
 

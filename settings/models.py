@@ -10,6 +10,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from . import kinds, platform_kinds, ranges
 from .cards import Card
+from .clusters import FurtherCluster
+from .cni import Cni, Role
+from .hosts import Host
 from .part import Part, key
 from .platform import Platform
 from .pools import BootService, Pool
@@ -26,38 +29,6 @@ class Distribution(StrEnum):
     """What runs on the nodes."""
 
     TALOS = "talos"
-
-
-class Cni(StrEnum):
-    """Who gives pods their network."""
-
-    FLANNEL = "flannel"
-    FLANNEL_HOST_GW = "flannel-host-gw"
-    CILIUM = "cilium"
-    CILIUM_KUBE_PROXY_FREE = "cilium-kube-proxy-free"
-    NONE = "none"
-
-    @property
-    def is_cilium(self) -> bool:
-        """Whether the platform installs it."""
-        return self in (Cni.CILIUM, Cni.CILIUM_KUBE_PROXY_FREE)
-
-    @property
-    def replaces_kube_proxy(self) -> bool:
-        """Whether nodes run without kube-proxy."""
-        return self is Cni.CILIUM_KUBE_PROXY_FREE
-
-    @property
-    def enforces_policies(self) -> bool:
-        """Whether a NetworkPolicy means anything. Flannel takes them and does nothing."""
-        return self.is_cilium
-
-
-class Role(StrEnum):
-    """What a node does in the cluster."""
-
-    CONTROLPLANE = "controlplane"
-    WORKER = "worker"
 
 
 class Module(StrEnum):
@@ -331,6 +302,12 @@ class Settings(Part):
     tenants: dict[kinds.Name, Tenant] = key(
         "Name -> a cluster whose control plane runs as pods of this one.", default_factory=dict
     )
+    clusters: dict[kinds.Name, FurtherCluster] = key(
+        "Name -> a cluster beside that of Talos. Each is of one kind: k3s or kubeadm.", default_factory=dict
+    )
+    hosts: dict[kinds.Name, Host] = key(
+        "Name -> Linux host over SSH. Names are Kubernetes node names.", default_factory=dict
+    )
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 
     @property
@@ -347,6 +324,10 @@ class Settings(Part):
     def control_plane_addresses(self) -> tuple[IPv4Address, ...]:
         """Where the Talos API of the control planes answers; never the VIP, which dies with etcd."""
         return tuple(node.address for node in self.control_planes)
+
+    def hosts_of(self, cluster: str) -> tuple[Host, ...]:
+        """The hosts that shall be in a cluster, in the file's order."""
+        return tuple(host for host in self.hosts.values() if host.cluster == cluster and not host.disabled)
 
     @property
     def warnings(self) -> tuple[Problem, ...]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from .applications import Application
+from .cni import Role
 from .draft import Draft
-from .models import Role
 from .problems import Problem, Where, closest
 
 _PARTS: Where = ("platform",)

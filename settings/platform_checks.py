@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from urllib.parse import urlsplit
 
+from .cni import Cni
 from .draft import Draft
-from .models import Cni
 from .platform import HOSTS, PARTS, ZONE
 from .problems import Problem, Where, closest
 from .ranges import AddressRange

@@ -65,7 +65,7 @@ def wrapped(raw: object, value: object, where: Where = ()) -> Any:
 
 def _must_be_secret(where: Where) -> bool:
     last = str(where[-1]) if where else ""
-    if last == "password" and "labels" not in where:
+    if (last == "password" and "labels" not in where) or _is_login(where):
         return True
     if _is_env(where):
         return bool(_SECRET_VARIABLES.match(last))
@@ -73,8 +73,19 @@ def _must_be_secret(where: Where) -> bool:
 
 
 def _may_be_secret(where: Where) -> bool:
-    always = where[-1:] == ("password",) or _is_platform_secret(where) or where[-2:] == ("webhook", "url")
+    always = (
+        where[-1:] == ("password",)
+        or _is_login(where)
+        or _is_platform_secret(where)
+        or where[-2:] == ("webhook", "url")
+    )
     return always or "patches" in where[:-1] or _is_free(where)
+
+
+def _is_login(where: Where) -> bool:
+    """Whether this is the key that a host, or all hosts of a cluster, are logged into with, or Rancher's token."""
+    of_a_host = where[:1] in (("hosts",), ("clusters",)) and where[2:] == ("ssh", "key")
+    return of_a_host or (where[:1] == ("clusters",) and where[2:] == ("rancher", "token"))
 
 
 def _is_platform_secret(where: Where) -> bool:

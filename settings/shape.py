@@ -11,8 +11,11 @@ from pydantic_core import ErrorDetails
 from .models import Settings, set_secret
 from .problems import WRONG, Problem, Where, closest, quoted
 
+NAMED = ("boards", "nodes", "clusters", "hosts")
+"""The sections whose keys are names."""
+
 FILLED_IN = "name"
-"""The key of boards and nodes that comes from their place in the file and can't be written."""
+"""The key of what is in `NAMED` that comes from their place in the file and can't be written."""
 
 
 def validated(sections: Mapping[str, object]) -> tuple[Settings | None, list[Problem]]:
@@ -26,7 +29,7 @@ def validated(sections: Mapping[str, object]) -> tuple[Settings | None, list[Pro
 
 
 def _is_filled_in(where: Where) -> bool:
-    return where[:1] in (("boards",), ("nodes",)) and where[2:] == (FILLED_IN,)
+    return where[0] in NAMED and where[2:] == (FILLED_IN,)
 
 
 def _problem(detail: ErrorDetails) -> Problem:
@@ -105,7 +108,7 @@ def _range(where: Where, limits: Mapping[str, object]) -> str:
 
 def keys_of(model: type[BaseModel]) -> list[str]:
     """The keys of a part that can be written."""
-    hidden = {FILLED_IN} if model.__name__ in ("Board", "Node") else set()
+    hidden = {FILLED_IN} if model.__name__ in ("Board", "Node", "FurtherCluster", "Host") else set()
     return [key for key in model.model_fields if key not in hidden]
 
 

@@ -66,6 +66,11 @@ def talosctl() -> Path:
     return home(pins.TALOS_CLIENT) / "bin" / "talosctl"
 
 
+def kubeadm() -> Path:
+    """kubeadm, which the tests hold the program's documents against."""
+    return home(pins.KUBEADM) / "bin" / "kubeadm"
+
+
 def helm() -> Path:
     """Helm, which the tests and the bench hold the program's charts against."""
     return home(pins.HELM_CLIENT) / "bin" / "helm"

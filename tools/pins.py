@@ -206,6 +206,14 @@ RANDOM_PROVIDER = Tool(
 
 PLUGINS = (KUBERNETES_PROVIDER, RANDOM_PROVIDER)
 
+_KUBE_UNOPTIMISED = (
+    "k8s.io/client-go/applyconfigurations/...",
+    "k8s.io/client-go/informers/...",
+    "k8s.io/client-go/kubernetes/...",
+    "k8s.io/client-go/listers/...",
+    "k8s.io/kubernetes/pkg/generated/...",
+)
+
 SERVERS = Tool(
     name="servers",
     title="Kubernetes, etcd and kwok for the twin",
@@ -238,13 +246,7 @@ SERVERS = Tool(
                 f"{_KUBE_VERSION}.gitMinor=36",
                 f"sigs.k8s.io/kwok/pkg/consts.Version=v{KWOK}",
             ),
-            unoptimised=(
-                "k8s.io/client-go/applyconfigurations/...",
-                "k8s.io/client-go/informers/...",
-                "k8s.io/client-go/kubernetes/...",
-                "k8s.io/client-go/listers/...",
-                "k8s.io/kubernetes/pkg/generated/...",
-            ),
+            unoptimised=_KUBE_UNOPTIMISED,
         ),
     ),
 )
@@ -261,6 +263,26 @@ TALOS_CLIENT = Tool(
             programs=("talosctl",),
             set_variables=(f"github.com/siderolabs/talos/pkg/machinery/version.Tag=v{TALOSCTL}",),
             unoptimised=("github.com/...", "go.etcd.io/...", "k8s.io/...", "sigs.k8s.io/..."),
+        ),
+    ),
+)
+
+KUBEADM = Tool(
+    name="kubeadm",
+    title="kubeadm, for tests only",
+    version=KUBERNETES,
+    minutes=2.0,
+    builds=(
+        GoBuild(
+            folder="kubeadm",
+            packages=("k8s.io/kubernetes/cmd/kubeadm",),
+            programs=("kubeadm",),
+            set_variables=(
+                f"{_KUBE_VERSION}.gitVersion=v{KUBERNETES}",
+                f"{_KUBE_VERSION}.gitMajor=1",
+                f"{_KUBE_VERSION}.gitMinor=36",
+            ),
+            unoptimised=_KUBE_UNOPTIMISED,  # as the servers, whose compiled packages it shares
         ),
     ),
 )
@@ -320,7 +342,7 @@ WORKFLOW_LINTER = Tool(
     ),
 )
 
-TEST_TOOLS = (TALOS_CLIENT, HELM_CLIENT, PROMETHEUS_CLIENT, WORKFLOW_LINTER)
+TEST_TOOLS = (TALOS_CLIENT, KUBEADM, HELM_CLIENT, PROMETHEUS_CLIENT, WORKFLOW_LINTER)
 
 
 def key(tool: Tool, modules: Path = GO_MODULES) -> str:

@@ -16,7 +16,7 @@ from cli.observe_scene import SeenNode, look
 from providers.talos import methods, pki
 from providers.talos.api import talos_pb2 as pb
 from providers.talos.secrets import SecretsBundle
-from settings.models import Role
+from settings.cni import Role
 from tests.cli.lab import VIP
 from tests.cli.lab import lab as bare
 from tests.providers.talos import conftest as talos_api

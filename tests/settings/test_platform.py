@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, TypeAdapter
 
 from settings import Settings, SettingsError, from_values, load
-from settings.models import Cni
+from settings.cni import Cni
 from settings.platform import PARTS, Platform
 from settings.ranges import AddressRange, Range
 

@@ -28,6 +28,7 @@ def test_the_pins_are_the_versions_of_the_go_modules():
     assert {servers[f"go.etcd.io/etcd/{part}/v3"] for part in ("server", "etcdctl", "etcdutl")} == {pins.ETCD}
     assert requirements("talosctl")["github.com/siderolabs/talos"] == pins.TALOSCTL
     assert requirements("kubernetes")["github.com/pulumi/pulumi-kubernetes/sdk/v4"] == pins.KUBERNETES_PLUGIN
+    assert requirements("kubeadm")["k8s.io/kubernetes"] == pins.KUBERNETES
     assert requirements("helm")["helm.sh/helm/v3"] == pins.HELM
     assert requirements("actionlint")["github.com/rhysd/actionlint"] == pins.ACTIONLINT
     major, minor, patch = map(int, pins.PROMTOOL.split("."))  # as a library, Prometheus 3.10.0 is called v0.310.0

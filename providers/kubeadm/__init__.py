@@ -1,0 +1,1 @@
+"""Clusters that kubeadm makes on Linux hosts."""

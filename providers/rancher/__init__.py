@@ -1,0 +1,1 @@
+"""Registers clusters with a Rancher server."""
