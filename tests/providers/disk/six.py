@@ -16,6 +16,7 @@ from pathlib import Path
 from providers.disk import card
 from providers.disk.inventory import Disk, disks
 from providers.disk.target import Target
+from providers.turingpi.image import fetch
 from tests.providers.disk import scene
 
 SLOWEST_WRITE, WRITE, READ = 8_000_000, 12_000_000, 24_000_000  # bytes a second: a class 10 card, at half its speed
@@ -66,7 +67,7 @@ def main(image: Path, paths: list[str], *, paced: bool) -> None:
     """Measure and print."""
     cards = list(enumerate(paths))
     cache = image.parent / "cache"
-    card.fetch(str(image), cache=cache)  # measured once for ever, so not part of writing
+    fetch(str(image), cache=cache)  # measured once for ever, so not part of writing
     alone = timed(cards[:1], image, 1, cache, paced)
     together = timed(cards, image, 2, cache, paced)
     print(f"{alone:.3f} {together:.3f}")
