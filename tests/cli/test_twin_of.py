@@ -219,8 +219,7 @@ def test_a_lan_that_loopback_has_no_room_for() -> None:
         ),
         (
             "  homelab:platform: {x}",
-            "  homelab:cards: {pi1: {serial: '1', max_gb: 64, image: a.raw, kind: talos, generation: 1}}\n"
-            "  homelab:platform: {x}",
+            "  homelab:cards: {pi1: {serial: '1', max_gb: 64, image: a.raw, kind: talos}}\n  homelab:platform: {x}",
             "cards.pi1: a twin writes no disk of this machine",
         ),
     ],
