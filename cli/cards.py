@@ -9,14 +9,14 @@ from typing import Any
 from cli import stacks, words
 from cli.options import Json, StackName
 from cli.stacks import Stack
-from components.card import props
-from providers.disk import card as client
-from providers.disk import inventory, proof, wish
+from providers.disk import inventory, marker, proof, wish
 from providers.disk.inventory import Disk, Kind
 from providers.disk.wish import Wish
+from providers.dynamic import lazily
 from providers.errors import RefusedError
 from settings import load
 
+component = lazily("components.card")  # no other verb needs what it imports
 NEVER = (Kind.OTHER,)
 
 
@@ -60,7 +60,7 @@ def wishes(stack: Stack) -> tuple[Wish, ...]:
     """The cards of a lab; none where the stack has no settings yet."""
     if not stack.settings_file.exists():
         return ()
-    return tuple(wish.read(props(name, card)) for name, card in load(stack.settings_file).cards.items())
+    return tuple(wish.read(component.props(name, card)) for name, card in load(stack.settings_file).cards.items())
 
 
 def wanted(one: Wish, disks: tuple[Disk, ...]) -> Wanted:
@@ -76,7 +76,7 @@ def reader(disk: Disk, found: tuple[Wanted, ...]) -> Reader:
     """A disk with what the settings say of it."""
     anything = Wish("", disk.path, "", 0, disk.size_bytes, "", "", "", 0)
     reasons = tuple(proof.refusals(anything, disk))
-    note = client.on(disk)
+    note = marker.on(disk.path)
     of = f"{note.card}, generation {note.generation}, {note.state}" if note is not None else ""
     return Reader(disk, of, tuple(one.card for one in found if one.disk == disk.path), not reasons, reasons)
 
@@ -124,7 +124,8 @@ def show(readers: tuple[Reader, ...], found: tuple[Wanted, ...]) -> None:
 
 def _lines(one: Reader) -> list[tuple[str, str]]:
     lines = [("name", link) for link in one.disk.links]
-    lines += [("holds", "; ".join(one.disk.holds))] if one.disk.holds else []
+    holds = one.disk.holds or inventory.probed(one.disk.path)
+    lines += [("holds", "; ".join(holds))] if holds else []
     lines += [("written as", one.written_as)] if one.written_as else []
     lines += [("settings", f"cards.{card}") for card in one.cards]
     return lines + [("no card", reason) for reason in one.reasons]
