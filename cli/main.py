@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from cli import (
     adopt,
     backup,
+    cards,
     credentials,
     drift,
     image,
@@ -305,6 +306,7 @@ app.command("twin-of")(twin_of.command)
 app.command("rehearse")(rehearse.command)
 app.command("drift")(drift.command)
 app.command("image")(image.command)
+app.command("cards")(cards.command)
 
 
 def _own_pace(stack: Stack) -> Lab:

@@ -10,7 +10,7 @@ from providers import locks
 from providers.deadline import Deadline
 from providers.disk import fat, marker, prepare, proof, writer
 from providers.disk import image as images
-from providers.disk.inventory import Disk, gigabytes
+from providers.disk.inventory import Disk, gigabytes, probed
 from providers.disk.marker import WRITING, WRITTEN, Marker
 from providers.disk.prepare import Prepared
 from providers.disk.table import has_gap
@@ -70,7 +70,7 @@ def write(
     """
     deadline = deadline or Deadline(LIMIT_S)
     disk = proof.prove(wish, seen)
-    _refuse_foreign(wish.card, disk, on(disk))
+    _refuse_foreign(wish.card, disk, marker.on(disk.path))
     found = fetch(wish.image, wish.sha256 or None, watch, deadline, cache)
     boot_bytes = wish.preparation.boot_bytes if wish.preparation else 0
     if boot_bytes:
@@ -157,20 +157,10 @@ def _finish(note: Marker, target: Target) -> None:
 
 def summary(wish: Wish, disk: Disk, image: Image, before: Marker | None) -> str:
     """What is about to happen, on one line."""
-    holds = ", ".join(disk.holds) or ("nothing that is known" if before is None else "")
+    holds = ", ".join(disk.holds or probed(disk.path)) or ("nothing that is known" if before is None else "")
     if before is not None:
         holds = f"{before.card}, generation {before.generation}, {before.state}" + (f"; {holds}" if holds else "")
     return (
         f"ERASING {disk}; it holds: {holds}; it gets: {wish.kind} as {wish.card}, generation {wish.generation}, "
         f"{gigabytes(image.raw_bytes)} from {wish.image} (sha256 {image.sha256[:16]}...)"
     )
-
-
-def on(disk: Disk) -> Marker | None:
-    """The note on a disk, or None where there is none or it can't be read."""
-    try:
-        with Path(disk.path).open("rb") as file:
-            file.seek(marker.OFFSET)
-            return marker.read(file.read(marker.BYTES))
-    except OSError:
-        return None

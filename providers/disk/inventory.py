@@ -133,6 +133,19 @@ def parsed(text: str, machine: Machine) -> tuple[Disk, ...]:
         ) from None
 
 
+def probed(path: str) -> tuple[str, ...]:
+    """What is on a disk as `blkid` reads it there itself: without udev `lsblk` knows nothing of it."""
+    command = ["blkid", "--probe", "--output", "export", path]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ()
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    table = f"{found['PTTYPE']} partition table" if "PTTYPE" in found else ""
+    words = " ".join(found[key] for key in ("TYPE", "LABEL") if key in found)
+    return tuple(text for text in (table, words) if text)
+
+
 def _lsblk() -> str:
     command = ["lsblk", "--json", "--bytes", "--all", "--output", COLUMNS]
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 SECTOR = 40
 OFFSET = SECTOR * 512
@@ -38,6 +39,16 @@ class Marker:
         """The note as the bytes of its block."""
         text = _MAGIC + json.dumps(asdict(self)).encode()
         return text.ljust(BYTES, b"\0")
+
+
+def on(path: str) -> Marker | None:
+    """The note on a disk, or None where there is none or it can't be read."""
+    try:
+        with Path(path).open("rb") as file:
+            file.seek(OFFSET)
+            return read(file.read(BYTES))
+    except OSError:
+        return None
 
 
 def read(block: bytes) -> Marker | None:

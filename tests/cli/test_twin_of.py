@@ -217,6 +217,11 @@ def test_a_lan_that_loopback_has_no_room_for() -> None:
             "install: {disk: /dev/nvme0n1}",
             'nodes.node1.install: {"disk": "/dev/nvme0n1"}; the simulated',
         ),
+        (
+            "  homelab:platform: {x}",
+            "  homelab:cards: {pi1: {serial: '1', max_gb: 64, image: a.raw, kind: talos}}\n  homelab:platform: {x}",
+            "cards.pi1: a twin writes no disk of this machine",
+        ),
     ],
 )
 def test_what_a_twin_can_not_have_is_left_out_and_told(root: Path, old: str, new: str, note: str) -> None:

@@ -94,6 +94,12 @@ def test_an_old_table_at_the_end_of_the_card_is_gone(card: Path, image: Path, ca
     assert card.stat().st_size == 64 * MIB
 
 
+def test_the_summary_says_what_will_be_lost_also_without_udev(card: Path, image: Path, cache: Path) -> None:
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "photos", str(card)], check=True, capture_output=True)
+    _, said = write(wish(card, image), cache)
+    assert "it holds: ext4 photos; it gets: talos" in said[0]
+
+
 def test_the_same_write_is_not_done_twice(card: Path, image: Path, cache: Path) -> None:
     write(wish(card, image), cache)
     before = card.stat().st_mtime_ns
