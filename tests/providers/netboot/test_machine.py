@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pytest
 
+from providers import pace
 from providers.deadline import Deadline
 from providers.engine import Reporter
 from providers.errors import DeadlineError, RefusedError, UnreachableError
@@ -100,8 +101,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         yield FakePower(made, given["name"], given["kind"] == "redfish")
 
     monkeypatch.setattr(machine, "Kube", lambda _: FakeKube(made))
-    monkeypatch.setattr(machine.power, "of", of)
-    monkeypatch.setattr(machine.pace, "limit", lambda _: 0.5)
+    monkeypatch.setattr(power, "of", of)
+    monkeypatch.setattr(pace, "limit", lambda _: 0.5)
     return made
 
 
