@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from components.images import CHART_IMAGES, TALOS
 from components.spec import schematic
-from components.versions import CHARTS, IMAGES, ChartSource
+from components.versions import CHARTS, IMAGES, NETBOOT, ChartSource
 from providers.talos.schematic import image_url, installer
 from settings import Settings
 from settings.cni import Cni
@@ -102,6 +102,8 @@ def _own(lab: Settings) -> Iterator[str]:
         yield from (f"registry.k8s.io/{name}:{tenant.version}" for name in SERVERS)
     if lab.cluster.cni is Cni.FLANNEL_HOST_GW:
         yield from (IMAGES["flannel"], IMAGES["flannel-plugin"])
+    if lab.pools and lab.boot_service and lab.boot_service.node:
+        yield from NETBOOT.values()
     for application in on.applications.values():
         if application.enabled and application.torrent:
             yield from (IMAGES["rtorrent"], IMAGES["flood"])

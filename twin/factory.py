@@ -24,6 +24,9 @@ _OVERLAYS = (
     {"name": "rpi_generic", "image": "siderolabs/sbc-raspberrypi"},
 )
 
+_DISKS = ("metal-arm64.raw.xz", "metal-amd64.raw.xz")
+_BOOTED = ("kernel-amd64", "kernel-arm64", "initramfs-amd64.xz", "initramfs-arm64.xz")  # over the network
+
 
 class Factory:
     """One factory; schematics that were posted are kept in the twin's state folder, images are made when asked for."""
@@ -102,12 +105,16 @@ class Factory:
             return web.Response(status=404, text="schematic not found")
         if request.match_info["version"] not in self._lab.spec.talos_versions:
             return web.Response(status=404, text="version not found")
-        if file not in ("metal-arm64.raw.xz", "metal-amd64.raw.xz"):
+        if file not in (*_DISKS, *_BOOTED):
             return web.Response(status=400, text=f"no such image: {file}")
         missing = [name for name in schematic.extensions(text) if name not in _EXTENSIONS]
         return web.Response(status=400, text=f'official extension "{missing[0]}" is not available') if missing else None
 
     async def _made(self, identity: str, version: str, file: str) -> Path:
+        if file in _BOOTED:
+            path = self._folder / f"{identity}-{version}-{file}"
+            path.write_text(f"{file} of Talos {version}, schematic {identity}\n")
+            return path
         arch = file.removeprefix("metal-").removesuffix(".raw.xz")
         path = self._folder / f"{identity}-{version}-{arch}.raw.xz"
         async with self._making:
