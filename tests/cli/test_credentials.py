@@ -60,3 +60,21 @@ def test_before_the_first_up_there_is_nothing(tmp_path: Path) -> None:
     assert credentials.kubeconfig(stack) is None
     assert credentials.talos_certificate(stack) is None
     credentials.forget(stack)
+
+
+def test_tenants_have_files_of_their_own_that_go_with_them(tmp_path: Path) -> None:
+    stack = Stack("twin", tmp_path)
+    tenants = {name: {"api": "https://192.0.2.1:6443", "kubeconfig": f"{name}: 1\n"} for name in ("school", "workshop")}
+    used = credentials.leave(stack, {**OUTPUTS, "tenants": tenants})
+    files = {name: stack.folder / "tenants" / f"{name}.kubeconfig" for name in tenants}
+    assert used[2:] == [files["school"], files["workshop"]]
+    assert files["school"].read_text() == "school: 1\n"
+    assert stat.S_IMODE(files["school"].stat().st_mode) == 0o600
+    credentials.leave(stack, {"talosconfig": "talos: 2\n"})  # as `adopt` does, which knows of no tenants
+    assert files["workshop"].exists()
+    del tenants["workshop"]
+    credentials.leave(stack, {**OUTPUTS, "tenants": tenants})
+    assert not files["workshop"].exists()
+    assert files["school"].exists()
+    credentials.forget(stack)
+    assert not stack.folder.exists()

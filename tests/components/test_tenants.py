@@ -19,7 +19,7 @@ from settings import Settings, from_values
 from settings.tenants import Tenant
 from tests.components.house import ROOT, Made, build, of_kind
 
-FILE = ROOT / "tests" / "settings" / "valid" / "platform-with-tenants.yaml"
+FILE = ROOT / "tests" / "settings" / "valid" / "tenants.yaml"
 
 
 def lab(**change: Any) -> Settings:

@@ -18,6 +18,7 @@ HELM = paths.helm()
 NAMESPACES = {
     "cilium": "kube-system",
     "csi-driver-nfs": "kube-system",
+    "kamaji": "kamaji-system",
     "kube-prometheus-stack": "monitoring",
     "longhorn": "longhorn-system",
     "metallb": "metallb-system",
@@ -39,6 +40,14 @@ RELIED_ON = {
         ClusterRole/nfs-external-provisioner-role ClusterRole/nfs-external-resizer-role""",
     "headlamp": """
         Deployment/headlamp Service/headlamp ServiceAccount/headlamp ClusterRoleBinding/headlamp-admin Secret/oidc""",
+    "kamaji": """
+        Deployment/kamaji Service/kamaji-webhook-service ServiceAccount/kamaji-controller-manager
+        Issuer/kamaji-selfsigned-issuer Certificate/kamaji-serving-cert
+        MutatingWebhookConfiguration/kamaji-mutating-webhook-configuration
+        ValidatingWebhookConfiguration/kamaji-validating-webhook-configuration
+        CustomResourceDefinition/datastores.kamaji.clastix.io
+        CustomResourceDefinition/tenantcontrolplanes.kamaji.clastix.io
+        CustomResourceDefinition/kubeconfiggenerators.kamaji.clastix.io""",
     "kube-prometheus-stack": """
         Deployment/kube-prometheus-stack-operator Deployment/kube-prometheus-stack-grafana
         Deployment/kube-prometheus-stack-kube-state-metrics DaemonSet/kube-prometheus-stack-prometheus-node-exporter
@@ -165,7 +174,7 @@ def test_images_are_pinned(name: str) -> None:
     assert [image for image in images if not PINNED.fullmatch(image)] == []
 
 
-@pytest.mark.parametrize("name", ["cert-manager", "kube-prometheus-stack", "metallb"])
+@pytest.mark.parametrize("name", ["cert-manager", "kamaji", "kube-prometheus-stack", "metallb"])
 def test_webhooks_are_asked_about_nothing(name: str) -> None:
     hooks = [hook for it in objects(name) for hook in it.get("webhooks", [])]
     assert hooks

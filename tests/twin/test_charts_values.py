@@ -11,7 +11,18 @@ import pytest
 import yaml
 
 import settings
-from components import cert_manager, cilium, headlamp, longhorn, metallb, metrics_server, monitoring, nfs, traefik
+from components import (
+    cert_manager,
+    cilium,
+    headlamp,
+    kamaji,
+    longhorn,
+    metallb,
+    metrics_server,
+    monitoring,
+    nfs,
+    traefik,
+)
 from components.part import Site
 from components.versions import CHARTS as TABLE
 from twin import chartrepo
@@ -135,6 +146,7 @@ def program(lab: settings.Settings) -> dict[str, dict[str, Any]]:
         "cilium": cilium.values(lab),
         "csi-driver-nfs": nfs.values(),
         "headlamp": headlamp.values(),
+        "kamaji": kamaji.values(),
         "metallb": metallb.values(),
         "metrics-server": metrics_server.values(),
         monitoring.EXPORTER: monitoring.exporter(),
@@ -180,7 +192,7 @@ def keys(name: str, values: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 def documented() -> dict[str, tuple[str, set[str]]]:
     """Chart -> version and keys, of the table in docs/charts.md."""
     text = (ROOT / "docs" / "charts.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([\w-]+)` \| ([\w.]+) \| (.+) \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| ([\w.+]+) \| (.+) \|$", text, re.MULTILINE)
     return {name: (version, set(re.findall(r"`([^`]+)`", listed))) for name, version, listed in rows}
 
 
