@@ -14,16 +14,22 @@ from providers.engine import keep_debug_to_itself
 
 keep_debug_to_itself()
 lab = settings.from_pulumi()
-policy.hold(lab)
 talosconfig = Path(".homelab") / pulumi.get_stack() / "talosconfig"
 
-bundle = secrets(lab, talosconfig.resolve()).bundle
-nodes = [Node(node, lab, bundle) for node in lab.enabled_nodes]
-control_plane = ControlPlane(lab, bundle, nodes)
-members = [node.join(control_plane.cluster) for node in nodes]
-outputs.export(lab, control_plane.cluster)
+if lab.enabled_nodes:
+    policy.hold(lab)
+    bundle = secrets(lab, talosconfig.resolve()).bundle
+    nodes = [Node(node, lab, bundle) for node in lab.enabled_nodes]
+    control_plane = ControlPlane(lab, bundle, nodes)
+    members = [node.join(control_plane.cluster) for node in nodes]
+    outputs.export(lab, control_plane.cluster)
 
-if lab.platform.any or installs_network(lab):
-    from components.platform import platform  # what it imports takes longer than a cluster without a platform
+    if lab.platform.any or installs_network(lab):
+        from components.platform import platform  # what it imports takes longer than a cluster without a platform
 
-    outputs.export_platform(lab, platform(lab, control_plane.cluster, members))
+        outputs.export_platform(lab, platform(lab, control_plane.cluster, members))
+
+if lab.clusters:
+    from components.clusters import clusters  # a lab without hosts needs none of it
+
+    outputs.export_clusters(clusters(lab))

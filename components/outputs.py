@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pulumi
@@ -49,3 +49,8 @@ def export_platform(lab: Settings, parts: Sequence[Part]) -> None:
     logins = {name: secret for part in parts for name, secret in part.logins.items()}
     pulumi.export("urls", {host: f"https://{host}/" for host in lab.platform.hosts})
     pulumi.export("logins", pulumi.Output.secret(logins))
+
+
+def export_clusters(kubeconfigs: Mapping[str, pulumi.Output[str]]) -> None:
+    """What opens the clusters beside that of Talos, by name, as one secret."""
+    pulumi.export("kubeconfigs", pulumi.Output.secret(dict(kubeconfigs)))

@@ -142,7 +142,7 @@ class Host:
             raise self._cut(command, error) from None
         if done.exit_status is None or done.exit_status < 0:
             raise self._cut(command, done.exit_signal[0] if done.exit_signal else "the host hung up")
-        return done.exit_status, _raw(done.stdout), _raw(done.stderr)
+        return done.exit_status, _bytes(done.stdout), _bytes(done.stderr)
 
     def _cut(self, command: str, seen: object) -> UnreachableError:
         return UnreachableError(
@@ -248,7 +248,7 @@ def _final(target: Target, error: asyncssh.Error) -> HomelabError | None:
     return None
 
 
-def _raw(output: bytes | str | None) -> bytes:
+def _bytes(output: bytes | str | None) -> bytes:
     return output if isinstance(output, bytes) else (output or "").encode()
 
 
