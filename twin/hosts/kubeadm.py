@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509 import load_pem_x509_certificate
 
+from twin.hosts import k3s, system
 from twin.hosts import kubeadm_node as node
-from twin.hosts.shell import TABLE, Reply, command, said
+from twin.hosts.shell import Reply, command, said
 from twin.kubernetes.api import Api, ApiError
 from twin.kubernetes.controlplane import kubeconfig
 from twin.talos.pki import Pair, client_context, signing_request
@@ -37,6 +38,7 @@ _INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 _CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 _READY_S = 90.0
 _POLL_S = 0.2
+_DISCOVERY_ROUNDS = 75
 
 
 class Failed(Exception):
@@ -114,9 +116,8 @@ def _preflight(host: Host) -> None:
         faults.append("[ERROR FileContent--proc-sys-net-ipv4-ip_forward]: contents are not set to 1")
     if host.units.state("containerd") != "active":
         faults.append("[ERROR CRI]: container runtime is not running")
-    for path in (node.KUBELET, f"{node.MANIFESTS}/kube-apiserver.yaml"):
-        if host.path(path).exists():
-            faults.append(f"[ERROR FileAvailable]: {path} already exists")
+    taken = (path for path in (node.KUBELET, f"{node.MANIFESTS}/kube-apiserver.yaml") if host.path(path).exists())
+    faults += [f"[ERROR FileAvailable]: {path} already exists" for path in taken]
     if host.path(node.ETCD).is_dir() and any(host.path(node.ETCD).iterdir()):
         faults.append(f"[ERROR DirAvailable--var-lib-etcd]: {node.ETCD} is not empty")
     if faults:
@@ -203,9 +204,13 @@ async def _join(host: Host, given: dict[str, dict[str, Any]]) -> Reply:
 async def _discovered(shown: dict[str, Any]) -> bytes:
     """The cluster's CA out of cluster-info, proven by the token and the pin, as kubeadm does it."""
     endpoint, (name, _, word) = f"https://{shown['apiServerEndpoint']}", str(shown["token"]).partition(".")
+    signature, data = None, {}
     async with Api(endpoint, _untrusting()) as api:
-        data = (await api.get(_INFO))["data"]
-    signature = data.get(f"jws-kubeconfig-{name}")
+        for _ in range(_DISCOVERY_ROUNDS):
+            data = (await api.get(_INFO))["data"]
+            if (signature := data.get(f"jws-kubeconfig-{name}")) is not None:
+                break
+            await asyncio.sleep(_POLL_S)  # the controller manager signs a moment after a token was made
     if signature is None:
         raise Failed(f"couldn't validate the identity of the API Server: no JWS signature for token ID {name}")
     head, _, tail = str(signature).partition("..")
@@ -311,14 +316,10 @@ def crictl(host: Host, argv: list[str], _stdin: bytes) -> Reply:
     return Reply()
 
 
-_apt_get = TABLE["apt-get"]
-_curl = TABLE["curl"]
-
-
 @command("apt-get")
 async def apt_get(host: Host, argv: list[str], stdin: bytes) -> Reply:
     """As before; and Kubernetes' packages bring their programs and units."""
-    answer = _apt_get(host, argv, stdin)
+    answer = system.apt_get(host, argv, stdin)
     reply = answer if isinstance(answer, Reply) else await answer
     if reply.code == 0 and "install" in argv:
         for word in argv[argv.index("install") + 1 :]:
@@ -345,7 +346,7 @@ async def curl(host: Host, argv: list[str], stdin: bytes) -> Reply:
     if argv[-1].endswith("/deb/Release.key"):
         host.put(argv[argv.index("-o") + 1], "-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
         return Reply()
-    answer = _curl(host, argv, stdin)
+    answer = k3s.curl(host, argv, stdin)
     return answer if isinstance(answer, Reply) else await answer
 
 
