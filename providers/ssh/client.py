@@ -132,7 +132,9 @@ class Host:
     def _raw(self, command: str, stdin: bytes, timeout_s: float) -> tuple[int, bytes, bytes]:
         full = command if self.target.user == "root" else f"sudo -n -- sh -c {shlex.quote(command)}"
         try:
-            done = blocking(self._connection.run(full, input=stdin, encoding=None), timeout_s)
+            # Without input asyncssh would leave the command waiting for some.
+            given = {"input": stdin} if stdin else {"stdin": asyncssh.DEVNULL}
+            done = blocking(self._connection.run(full, encoding=None, **given), timeout_s)
         except TimeoutError:
             raise UnreachableError(
                 f"{self.target.place}: `{_short(command)}` gave no answer within {timeout_s:.0f} s and may still run; "

@@ -49,7 +49,7 @@ def words(line: str) -> list[str]:
     lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()")
     lexer.whitespace_split = True
     found = list(lexer)
-    bare = re.sub(r"'[^']*'", "", line)
+    bare = re.sub(r"'[^']*'", "", line.replace('"\'"', ""))  # as a quote inside of quotes is written
     if any(word and set(word) <= set("|&;<>()") for word in found) or "`" in bare or "$" in bare:
         raise ValueError("not a single command")
     return found
