@@ -37,6 +37,8 @@ _CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 _INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 _CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 _READY_S = 90.0
+_API = "kubeadm.k8s.io/v1beta4"
+_NOWHERE = "192.0.2.1"  # of the block for examples (RFC 5737)
 _POLL_S = 0.2
 _DISCOVERY_ROUNDS = 75
 
@@ -86,12 +88,16 @@ async def _real(host: Host, argv: list[str], documents: dict[str, dict[str, Any]
     if given is None and "--config" in argv:
         given = _given(host, argv)
     if given is None and argv[:1] == ["certs"]:
-        given = {"ClusterConfiguration": {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration"}}
+        given = {"ClusterConfiguration": {"apiVersion": _API, "kind": "ClusterConfiguration"}}
         words += ["--config", ""]
     if given is not None:
         cluster = {**given["ClusterConfiguration"], "certificatesDir": str(host.path(node.PKI))}
         cluster.setdefault("kubernetesVersion", host.read(VERSION_FILE).strip())
-        scratch.write_text(yaml.safe_dump_all([*({**given, "ClusterConfiguration": cluster}).values()]))
+        # kubeadm takes no loopback address, and hosts have nothing else here; their own is among certSANs.
+        first = given.get("InitConfiguration") or {"apiVersion": _API, "kind": "InitConfiguration"}
+        first = {**first, "localAPIEndpoint": {"advertiseAddress": _NOWHERE}}
+        changed = {**given, "InitConfiguration": first, "ClusterConfiguration": cluster}
+        scratch.write_text(yaml.safe_dump_all(changed.values()))
         if "--config" not in words:
             words += ["--config", ""]
         words[words.index("--config") + 1] = str(scratch)
@@ -252,9 +258,7 @@ async def _join_control_plane(
     host: Host, cluster: dict[str, Any], registration: dict[str, Any], authority: bytes
 ) -> None:
     host.put(f"{node.PKI}/ca.crt", authority)
-    given = {
-        "ClusterConfiguration": {**cluster, "apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration"}
-    }
+    given = {"ClusterConfiguration": {**cluster, "apiVersion": _API, "kind": "ClusterConfiguration"}}
     await _checked(host, ["init", "phase", "certs", "all"], given)  # the leafs; authorities are there
     _write_admin(host, cluster)
     _write_kubelet(host, cluster, node.own_leaf(host))
