@@ -18,34 +18,42 @@ if TYPE_CHECKING:
 
 keep_debug_to_itself()
 lab = settings.from_pulumi()
-policy.hold(lab)
 talosconfig = Path(".homelab") / pulumi.get_stack() / "talosconfig"
 
-bundle = secrets(lab, talosconfig.resolve()).bundle
-nodes = [Node(node, lab, bundle) for node in lab.enabled_nodes]
-control_plane = ControlPlane(lab, bundle, nodes)
-members = [node.join(control_plane.cluster) for node in nodes]
-outputs.export(lab, control_plane.cluster)
+# What is imported below its condition takes time, and no lab waits for what only others have.
 
-netboot = None
-if lab.pools:
-    from components.pool import Netboot  # no lab imports what only others have
+if lab.enabled_nodes:
+    policy.hold(lab)
+    bundle = secrets(lab, talosconfig.resolve()).bundle
+    nodes = [Node(node, lab, bundle) for node in lab.enabled_nodes]
+    control_plane = ControlPlane(lab, bundle, nodes)
+    members = [node.join(control_plane.cluster) for node in nodes]
+    outputs.export(lab, control_plane.cluster)
 
-    netboot = Netboot(lab, bundle, control_plane.cluster)
+    netboot = None
+    if lab.pools:
+        from components.pool import Netboot
 
-in_cluster = netboot.in_cluster if netboot else ()
-parts: list["Part"] = []
-if lab.platform.any or installs_network(lab) or in_cluster:
-    from components.platform import platform  # what it imports takes longer than a cluster without a platform
+        netboot = Netboot(lab, bundle, control_plane.cluster)
 
-    parts = platform(lab, control_plane.cluster, members, in_cluster)
-    outputs.export_platform(lab, parts)
+    in_cluster = netboot.in_cluster if netboot else ()
+    parts: list["Part"] = []
+    if lab.platform.any or installs_network(lab) or in_cluster:
+        from components.platform import platform
+
+        parts = platform(lab, control_plane.cluster, members, in_cluster)
+        outputs.export_platform(lab, parts)
+
+    if netboot:
+        netboot.start(parts)
+
+if lab.clusters:
+    from components.clusters import clusters
+
+    outputs.export_clusters(clusters(lab))
 
 if lab.cards:
     from components.card import Card
 
     for name, card in lab.cards.items():
         Card(name, card)
-
-if netboot:
-    netboot.start(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pulumi
@@ -62,3 +62,8 @@ def export_tenants(parts: Sequence[Part]) -> None:
         "tenants",
         {name: {"api": part.api, "kubeconfig": part.admin, "join": part.join} for name, part in found.items()},
     )
+
+
+def export_clusters(kubeconfigs: Mapping[str, pulumi.Output[str]]) -> None:
+    """What opens the clusters beside that of Talos, by name, as one secret."""
+    pulumi.export("kubeconfigs", pulumi.Output.secret(dict(kubeconfigs)))

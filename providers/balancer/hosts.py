@@ -47,7 +47,7 @@ def ensure(host: Shell, wish: Wish, progress: Progress) -> list[str]:
     if not _installed(host):
         progress("installing HAProxy and keepalived")
         host.run("apt-get update -q", timeout_s=INSTALL_S)
-        keep = "-o Dpkg::Options::=--force-confold"
+        keep = "-oDpkg::Options::=--force-confold"
         host.run(f"apt-get install -qy {keep} curl haproxy keepalived", timeout_s=INSTALL_S)
     host.run(f"haproxy -c -q -f {HAPROXY}")
     host.run(f"keepalived -t -f {KEEPALIVED}")

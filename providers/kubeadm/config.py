@@ -15,6 +15,8 @@ API = "kubeadm.k8s.io/v1beta4"
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 CONTROL_PLANE_TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 
+DESCRIPTION = "homelab: hosts that join"  # of every bootstrap token that this program makes
+
 Document = dict[str, Any]
 
 
@@ -45,8 +47,8 @@ def init(cluster: Cluster, node: Node, sans: Iterable[str], certificate_key: str
     first: Document = {
         "apiVersion": API,
         "kind": "InitConfiguration",
-        # No token of kubeadm's own, which would be good for a day: joins get theirs when they need one.
-        "bootstrapTokens": [],
+        # Without one, kubeadm makes a token for a day that nobody needs. This one serves the first joins.
+        "bootstrapTokens": [{"ttl": "2h0m0s", "description": DESCRIPTION}],
         "localAPIEndpoint": {"advertiseAddress": node.node_ip, "bindPort": API_PORT},
         "nodeRegistration": _registration(cluster, node),
     }

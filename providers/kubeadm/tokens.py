@@ -14,7 +14,6 @@ from providers.kubeadm import config
 from providers.kubeadm.host import ADMIN, CA, Shell, ca_hash
 from providers.kubeadm.wish import Cluster, Node
 
-DESCRIPTION = "homelab: hosts that join"
 TTL = timedelta(hours=2)
 # A join may take this long; a token with less left would die in the middle of it.
 MARGIN = timedelta(minutes=20)
@@ -38,7 +37,7 @@ class Token:
     def serves(self, now: datetime) -> bool:
         """Whether it is ours, good for joining, and for long enough."""
         lasts = self.expires is not None and self.expires - now >= MARGIN
-        return self.description == DESCRIPTION and lasts and {SIGNING, AUTHENTICATION} <= set(self.usages)
+        return self.description == config.DESCRIPTION and lasts and {SIGNING, AUTHENTICATION} <= set(self.usages)
 
 
 def ticket(helper: Shell, cluster: Cluster, node: Node, sans: Iterable[str], *, renew: bool = False) -> config.Ticket:
@@ -87,7 +86,7 @@ def _token(helper: Shell, *, renew: bool) -> str:
         return max(good, key=lambda token: token.expires or datetime.max.replace(tzinfo=UTC)).token
     ttl = f"{int(TTL.total_seconds())}s"
     made = helper.run(
-        f"kubeadm token create --kubeconfig {ADMIN} --ttl {ttl} --description '{DESCRIPTION}'", secret=True
+        f"kubeadm token create --kubeconfig {ADMIN} --ttl {ttl} --description '{config.DESCRIPTION}'", secret=True
     )
     lines = made.out.split()
     if not lines:

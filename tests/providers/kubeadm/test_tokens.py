@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from providers.errors import ProtocolError, RefusedError
-from providers.kubeadm import tokens
+from providers.kubeadm import config, tokens
 from providers.kubeadm.host import ADMIN, CA, ca_hash
 from providers.kubeadm.wish import Cluster, Node
 from providers.ssh.client import Answer, Target
@@ -32,11 +32,11 @@ class RealKubeadm:
         self._program, self._folder = program, folder
         self.commands: list[str] = []
         self.write(ADMIN, kubeconfig.encode())
-        config = folder / "certs.yaml"
+        file = folder / "certs.yaml"
         documents = {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration"}
         documents |= {"certificatesDir": str(self._real("/etc/kubernetes/pki")), "kubernetesVersion": "v1.36.1"}
-        config.write_text(yaml.safe_dump(documents))
-        self._kubeadm("init", "phase", "certs", "all", "--config", str(config))
+        file.write_text(yaml.safe_dump(documents))
+        self._kubeadm("init", "phase", "certs", "all", "--config", str(file))
 
     def _real(self, path: str) -> Path:
         return self._folder / path.lstrip("/")
@@ -62,10 +62,10 @@ class RealKubeadm:
             raise RefusedError(answer.err)
         return answer
 
-    def _into_folder(self, config: Path) -> None:
-        documents = list(yaml.safe_load_all(config.read_text()))
+    def _into_folder(self, file: Path) -> None:
+        documents = list(yaml.safe_load_all(file.read_text()))
         documents[1]["certificatesDir"] = str(self._real("/etc/kubernetes/pki"))
-        config.write_text(yaml.safe_dump_all(documents))
+        file.write_text(yaml.safe_dump_all(documents))
 
     def read(self, path: str) -> bytes | None:
         return self._real(path).read_bytes() if self._real(path).exists() else None
@@ -100,7 +100,7 @@ def test_a_token_serves_several_hosts_while_it_lasts(plane: RealKubeadm, api: Ap
 
 
 def test_a_token_that_ends_too_soon_is_replaced(plane: RealKubeadm, api: Api):
-    description = shlex.quote(tokens.DESCRIPTION)
+    description = shlex.quote(config.DESCRIPTION)
     plane.run(f"kubeadm token create --kubeconfig {ADMIN} --ttl 600s --description {description}")
     old = made(api)
     found = tokens.ticket(plane, CLUSTER, WORKER, [])
@@ -144,7 +144,7 @@ def test_no_secret_is_an_argument_and_no_file_with_one_stays(plane: RealKubeadm)
 def token(**changes: object) -> tokens.Token:
     values: dict[str, object] = {
         "token": "abcdef.0123456789abcdef",
-        "description": tokens.DESCRIPTION,
+        "description": config.DESCRIPTION,
         "usages": ("authentication", "signing"),
         "expires": NOW + timedelta(hours=1),
     }

@@ -103,7 +103,8 @@ class Server:
         if login != f"Bearer {TOKEN}":
             return 401, {"type": "error", "message": "must authenticate"}
         kind, _, id_ = parts.path.removeprefix("/v3/").partition("/")
-        return getattr(self, f"_{method.lower()}_{kind}")(id_, asked, body)
+        answer: tuple[int, Any] = getattr(self, f"_{method.lower()}_{kind}")(id_, asked, body)
+        return answer
 
     def _get_clusters(self, id_: str, asked: dict[str, str], _: Any) -> tuple[int, Any]:
         if not id_:

@@ -1,0 +1,120 @@
+"""How a host comes to be a Ready node of its k3s cluster and how it leaves it, alive or dead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from providers import locks, pace
+from providers.deadline import Deadline
+from providers.dynamic import Props
+from providers.engine import Reporter
+from providers.errors import DeadlineError, HomelabError, RefusedError, UnreachableError
+from providers.kubernetes.client import Kube
+from providers.talos.quorum import verdict
+
+READY_S = 900.0
+DRAIN_S = 300.0
+API_S = 120.0
+MEMBER_S = 120.0
+ONE_AFTER_THE_OTHER_S = 1800.0
+ETCD_ROLE = "node-role.kubernetes.io/etcd"
+SERVER_ROLE = "node-role.kubernetes.io/control-plane"
+REMOVE, REMOVED = "etcd.k3s.cattle.io/remove", "etcd.k3s.cattle.io/removed-node-name"
+
+
+def join(props: Props, report: Reporter) -> None:
+    """Wait until the node is Ready, and have pods on it. Raises DeadlineError with what was seen last."""
+    with Kube(props["kubeconfig"]) as kube:
+        kube.wait_ready(props["host"], Deadline(pace.limit(READY_S)), report.progress)
+        kube.cordon(props["host"], Deadline(pace.limit(API_S)), unschedulable=False)
+
+
+def relabel(olds: Props, news: Props) -> None:
+    """Labels that the settings changed; k3s itself gives them only to a new Node."""
+    labels: dict[str, Any] = {key: None for key in olds["labels"] if key not in news["labels"]}
+    with Kube(news["kubeconfig"]) as kube:
+        path = f"/api/v1/nodes/{news['host']}"
+        kube.merge(path, {"metadata": {"labels": {**labels, **news["labels"]}}}, Deadline(pace.limit(API_S)))
+
+
+def is_gone(props: Props, report: Reporter) -> bool:
+    """Whether the cluster answers and does not know the node."""
+    try:
+        with Kube(props["kubeconfig"]) as kube:
+            return kube.node(props["host"]) is None
+    except HomelabError as error:
+        report.warn(f"{props['host']}: membership not read: {error}")
+        return False
+
+
+def why_not_leave(kube: Kube, name: str) -> str | None:
+    """Why a node must not leave, by etcd's quorum; None where it may."""
+    items = (kube.look("/api/v1/nodes") or {}).get("items", [])
+    servers = {item["metadata"]["name"]: item for item in items if SERVER_ROLE in item["metadata"].get("labels", {})}
+    members = {key: item for key, item in servers.items() if ETCD_ROLE in item["metadata"]["labels"]}
+    members = {key: item for key, item in members.items() if REMOVED not in _annotations(item)}
+    if name in servers and len(servers) == 1:
+        return verdict([name], [name], name)
+    return verdict(list(members), [key for key, item in members.items() if _ready(item)], name)
+
+
+def leave(props: Props, report: Reporter) -> None:
+    """Take the node out: pods, etcd, Node, password. What is done is no error; what fails leaves it as it is.
+
+    Raises:
+        RefusedError: etcd would lose its quorum.
+        UnreachableError: nobody is left who could take it out.
+    """
+    name = str(props["host"])
+    lock = f"membership of {props['cluster']}"
+    with (
+        locks.held(lock, f"taking {name} out", Deadline(ONE_AFTER_THE_OTHER_S), report.progress),
+        Kube(props["kubeconfig"]) as kube,
+    ):
+        deadline = Deadline(pace.limit(API_S))
+        reason = kube.patiently(lambda: (why_not_leave(kube, name),), f"{kube.server}: the API", deadline)[0]
+        if reason is not None:
+            raise RefusedError(f"{name}: must not leave: {reason}")
+        _drain(kube, name, report)
+        _leave_etcd(kube, name, report)
+        report.progress("deleting its Node")
+        kube.delete_node(name, Deadline(pace.limit(API_S)))
+        secret = f"/api/v1/namespaces/kube-system/secrets/{name}.node-password.k3s"
+        kube.remove(secret, Deadline(pace.limit(API_S)))
+
+
+def _drain(kube: Kube, name: str, report: Reporter) -> None:
+    """Bounded: a pod that will not go must not keep the node for ever."""
+    try:
+        drained = kube.drain(name, Deadline(pace.limit(DRAIN_S)), report.progress)
+    except (UnreachableError, DeadlineError) as error:
+        report.warn(f"{name}: not drained: {error}")
+        return
+    if not drained.complete:
+        report.warn(f"{name}: leaves with pods still on it: {', '.join(str(pod) for pod in drained.left)}")
+
+
+def _leave_etcd(kube: Kube, name: str, report: Reporter) -> None:
+    """Ask k3s to take the member out, and wait for its word. Raises DeadlineError."""
+    path = f"/api/v1/nodes/{name}"
+    deadline = Deadline(pace.limit(MEMBER_S))
+    node = kube.patiently(lambda: (kube.look(path),), path, deadline)[0]
+    if node is None or ETCD_ROLE not in node["metadata"].get("labels", {}) or REMOVED in _annotations(node):
+        return
+    report.progress("leaving etcd")
+    kube.merge(path, {"metadata": {"annotations": {REMOVE: "true"}}}, deadline)
+    kube.patiently(lambda: _is_out(kube, path), f"{name}: k3s taking it out of etcd", deadline)
+
+
+def _is_out(kube: Kube, path: str) -> bool | None:
+    node = kube.look(path)
+    return True if node is None or _annotations(node).get(REMOVED) else None
+
+
+def _annotations(item: Mapping[str, Any]) -> Mapping[str, str]:
+    return item["metadata"].get("annotations") or {}
+
+
+def _ready(item: Mapping[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in item.get("status", {}).get("conditions", []))
