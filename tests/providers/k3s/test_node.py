@@ -12,7 +12,7 @@ import yaml
 
 from providers.engine import Reporter
 from providers.errors import FlashError, ForeignNodeError, RefusedError, UnreachableError
-from providers.k3s import files, node
+from providers.k3s import files, node, remains
 from providers.ssh import reach
 from tests.played import Played
 from twin.hosts import k3s as played_k3s
@@ -215,7 +215,7 @@ def test_taking_it_out_leaves_nothing(played: Played):
     node.remove(props(played), Reporter(""))
     host = played.host()
     assert host.units.state("k3s") == "inactive"
-    for path in (*node.remains.PLACES, files.MARK):
+    for path in (*remains.PLACES, files.MARK):
         assert not host.path(path).exists(), path
     node.remove(props(played), Reporter(""))
 
