@@ -97,9 +97,7 @@ def _own(lab: Settings) -> Iterator[str]:
         yield IMAGES["nfs-server"]
     if on.on("etcd-backup"):
         yield from (IMAGES["python"], f"ghcr.io/siderolabs/talosctl:{lab.cluster.talos.version}")
-    for tenant in lab.tenants.values():
-        yield from (IMAGES["etcd"], IMAGES["python"])
-        yield from (f"registry.k8s.io/{name}:{tenant.version}" for name in SERVERS)
+    yield from _of_tenants(lab)
     if lab.cluster.cni is Cni.FLANNEL_HOST_GW:
         yield from (IMAGES["flannel"], IMAGES["flannel-plugin"])
     if lab.pools and lab.boot_service and lab.boot_service.node:
@@ -109,6 +107,12 @@ def _own(lab: Settings) -> Iterator[str]:
             yield from (IMAGES["rtorrent"], IMAGES["flood"])
         elif application.enabled and application.image:
             yield application.image
+
+
+def _of_tenants(lab: Settings) -> Iterator[str]:
+    for tenant in lab.tenants.values():
+        yield from (IMAGES["etcd"], IMAGES["python"])
+        yield from (f"registry.k8s.io/{name}:{tenant.version}" for name in SERVERS)
 
 
 def _tagged(image: str, tag: str | None) -> str:

@@ -16,7 +16,7 @@ from twin.hosts.k3s_pki import Authorities
 from twin.hosts.kubelet import Kubelet, kwok_rights
 from twin.hosts.servers import ELECTION, Servers
 from twin.kubernetes.api import Api, ApiError
-from twin.kubernetes.controlplane import kubeconfig
+from twin.kubernetes.kubeconfig import kubeconfig
 from twin.talos.etcd_client import EtcdClient, EtcdError
 from twin.talos.pki import client_context, write_secret
 from twin.talos.relay import Relay

@@ -24,7 +24,7 @@ from twin.hosts import k3s, system
 from twin.hosts import kubeadm_node as node
 from twin.hosts.shell import Reply, command, said
 from twin.kubernetes.api import Api, ApiError
-from twin.kubernetes.controlplane import kubeconfig
+from twin.kubernetes.kubeconfig import kubeconfig
 from twin.talos.pki import Pair, client_context, signing_request
 from twin.talos.process import MissingServer, program
 

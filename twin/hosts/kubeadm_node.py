@@ -16,7 +16,7 @@ from twin.hosts.servers import ELECTION, Servers
 from twin.hosts.shell import Reply, said
 from twin.hosts.units import PROGRAMS, Program
 from twin.kubernetes.api import Api, ApiError
-from twin.kubernetes.controlplane import kubeconfig
+from twin.kubernetes.kubeconfig import kubeconfig
 from twin.talos.etcd_client import EtcdClient, EtcdError
 from twin.talos.pki import Pair, client_context, issue, write_secret
 from twin.talos.relay import Relay

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin.kubernetes.api import Api, ApiError
-from twin.kubernetes.controlplane import kubeconfig
+from twin.kubernetes.kubeconfig import kubeconfig
 from twin.kubernetes.kubelet import is_ready
 from twin.talos.pki import Pair, client_context, write_secret
 from twin.talos.process import Process, program
