@@ -8,6 +8,7 @@ from pulumi.dynamic import Resource, ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
 
+from providers.disk.resources import Card, CardProvider
 from providers.dynamic import changed_keys, is_known
 from providers.kubernetes.resources import Member, MemberProvider
 from providers.talos.access import Access, AccessProvider
@@ -35,6 +36,7 @@ GOLDEN = [
     (ClusterProvider, Cluster, "providers.talos.resources", "dynamic/talos:Cluster"),
     (AccessProvider, Access, "providers.talos.access", "dynamic/talos:Access"),
     (MemberProvider, Member, "providers.kubernetes.resources", "dynamic/kubernetes:Member"),
+    (CardProvider, Card, "providers.disk.resources", "dynamic/disk:Card"),
 ]
 
 

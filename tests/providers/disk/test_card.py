@@ -85,6 +85,33 @@ def test_an_image_as_large_as_the_card_is_written(tmp_path: Path, cache: Path) -
     assert holds(card, image)
 
 
+@pytest.fixture
+def gpt(tmp_path: Path) -> Path:
+    """The layout of Talos' own images, made by sfdisk."""
+    file = tmp_path / "gpt.raw"
+    file.write_bytes(scene.noise(12 * MIB))
+    script = "label: gpt\nfirst-lba: 2048\nstart=2048, size=8192, type=U\nstart=10240, size=8192\n"
+    with file.open("r+b") as image:
+        image.write(bytes(MIB))
+    subprocess.run(["sfdisk", "-q", str(file)], input=script, text=True, check=True, capture_output=True)
+    return file
+
+
+def test_an_image_with_a_gpt_is_written_and_still_one(card: Path, gpt: Path, cache: Path) -> None:
+    write(wish(card, gpt), cache)
+    assert holds(card, gpt)
+    assert note(card) == Marker("pi1", 1, WRITTEN, scene.digest(gpt.read_bytes()))
+    listed = subprocess.run(["sfdisk", "--dump", str(card)], capture_output=True, text=True, check=True).stdout
+    assert "label: gpt" in listed
+    assert listed.count("start=") == 2
+
+
+def test_an_image_with_a_gpt_that_is_cut_off_is_refused(card: Path, gpt: Path, cache: Path) -> None:
+    os.truncate(gpt, 8 * MIB)
+    with pytest.raises(FlashError, match=f"its partitions end at byte {9 * MIB}, and it has {8 * MIB}"):
+        write(wish(card, gpt), cache)
+
+
 def test_an_old_table_at_the_end_of_the_card_is_gone(card: Path, image: Path, cache: Path) -> None:
     with card.open("r+b") as file:
         file.seek(-512, os.SEEK_END)
