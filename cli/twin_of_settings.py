@@ -35,6 +35,16 @@ _ELSEWHERE = ("image", "sha256", "installer")  # images of the owner's own: they
 
 Where = tuple[str | int, ...]
 
+# Sections that act on machines which a twin of boards doesn't play: copied, they would act on the real ones.
+_REAL_ALONE = {
+    "cards": "a twin writes no disk of this machine",
+    "boot_service": "nothing boots from the network on a twin",
+    "pools": "nothing boots from the network on a twin",
+    "clusters": "a twin of a lab plays boards and their nodes",
+    "hosts": "a twin of a lab plays boards and their nodes",
+    "tenants": "their addresses are those of the real LAN",
+}
+
 
 @dataclass
 class Translation:
@@ -126,8 +136,9 @@ def translated(
     run = Translation(lab.cluster.network.subnet, charts, network)
     run.ahead |= {node.name for node in lab.nodes.values() if node.generation == 0 or node.name in set(ahead)}
     made: dict[str, Any] = {key: _without_secrets(run, value, (key,)) for key, value in raw.items()}
-    for name in made.pop("cards", None) or {}:
-        run.leave_out(("cards", name), "a twin writes no disk of this machine")
+    for section, why in _REAL_ALONE.items():
+        if made.pop(section, None):
+            run.leave_out((section,), why)
     made["cluster"] = _cluster(run, made["cluster"], lab)
     made["boards"] = {name: _board(run, name, lab) for name in lab.boards}
     made["nodes"] = {name: _node(run, made["nodes"][name] or {}, name, lab) for name in lab.nodes}

@@ -220,7 +220,18 @@ def test_a_lan_that_loopback_has_no_room_for() -> None:
         (
             "  homelab:platform: {x}",
             "  homelab:cards: {pi1: {serial: '1', max_gb: 64, image: a.raw, kind: talos}}\n  homelab:platform: {x}",
-            "cards.pi1: a twin writes no disk of this machine",
+            "cards: a twin writes no disk of this machine",
+        ),
+        (
+            "  homelab:platform: {x}",
+            "  homelab:boot_service: {address: 192.168.1.74, folder: /srv/netboot}\n  homelab:platform: {x}",
+            "boot_service: nothing boots from the network on a twin",
+        ),
+        (
+            "  homelab:platform: {x}",
+            "  homelab:boot_service: {address: 192.168.1.74, folder: /srv/netboot}\n  homelab:pools: {boxes: {image: "
+            "{talos: {}}, install: /dev/sda, machines: {box1: {mac: '02:00:00:00:01:01'}}}}\n  homelab:platform: {x}",
+            "pools: nothing boots from the network on a twin",
         ),
     ],
 )
