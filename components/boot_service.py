@@ -44,12 +44,12 @@ cp /var/lib/tftpboot/* /state/tftp/
 # Folders that nobody lists, and configs that end with their tokens: `expires` holds the second of it.
 SERVE = """\
 set -u
-tar -xzf /given/files.tgz -C /www || exit 1
+tar -xzof /given/files.tgz -C /www || exit 1
 for folder in /www/config /www/config/*; do [ -d "$folder" ] && : > "$folder/index.html"; done
 ( while sleep 30; do
     [ "$(date +%s)" -lt "$(cat /given/expires)" ] || rm -rf /www/config
   done ) &
-exec httpd -f -v -p "$1" -h /www
+exec httpd -f -vv -p "$1" -h /www
 """
 
 Object = dict[str, Any]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
+from .platform import PARTS
 from .pools import MAX_RANGE, Approval, BootService, Mode, Pool, PoolMachine
 from .problems import Problem, Where, closest
 from .wellformed import read
@@ -247,11 +248,20 @@ def open_doors(draft: Draft) -> Iterator[Problem]:
 
 
 def names(draft: Draft) -> Iterator[Problem]:
-    """A pattern that means one machine (`**::box1-*`) must hit nothing else."""
-    everyone = {name for _, name, _, _ in draft.netboot.machines} | {node.name for node in draft.nodes}
-    for where, name, _, _ in draft.netboot.machines:
+    """What is taken out by its name (`**::box1`, `**::box1-*`) must hit nothing else."""
+    machines = {name: "a machine" for _, name, _, _ in draft.netboot.machines}
+    nodes = {node.name: "a node" for node in draft.nodes}
+    taken = dict.fromkeys(draft.boards, "a board") | dict.fromkeys(PARTS, "a part of the platform")
+    taken |= dict.fromkeys(draft.platform.applications, "an application")
+    taken |= {"cluster": "the cluster", "platform": "the platform", "boot-service": "the boot service"}
+    taken |= {draft.cluster_name: "the cluster"} if draft.cluster_name is not None else {}
+    places = [(where, name, taken) for where, name, _, _ in draft.netboot.machines]
+    places += [(("pools", name), name, taken | nodes | machines) for name in draft.netboot.declared]
+    for where, name, others in places:
+        if name in others:
+            yield Problem(where, f"has the name of {others[name]}", "rename it")
         for part in (name[:i] for i, c in enumerate(name) if c == "-"):
-            if part in everyone:
+            if part in taken | nodes | machines:
                 fix = f"rename {part}, for example to {part}-0"
                 yield Problem(where, f"would be taken along when {part} is destroyed by name", fix)
 

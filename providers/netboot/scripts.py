@@ -17,7 +17,7 @@ APPROVAL_S = 30  # between two looks whether somebody approved
 TIMEOUT_MS = 20_000
 EVERYONE = "default.ipxe"
 KERNEL, INITRAMFS = "kernel", "initramfs"
-ALIVE = "alive"
+ALIVE, WAITING = "alive", "waiting"
 CONFIG_FILE = "/homelab.config"  # where a system finds its config that can't fetch it; iPXE makes no folders
 CONFIG = "{config}"  # in an image's arguments: where the machine's config is served
 
@@ -92,14 +92,18 @@ chain --replace --timeout {TIMEOUT_MS} {service.url}/{ENTRY} || goto again
 
 
 def waits(service: Service) -> str:
-    """The script of a machine that nobody knows: it shows who it is, and looks again until somebody approves."""
-    who = "waiting=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}&product=${product:uristring}"
+    """The script of a machine that nobody knows: it shows who it is, and looks again until somebody approves.
+
+    It asks for a file that is nowhere, so that every HTTP server's log tells who waits.
+    """
+    who = "${netX/mac:hexhyp}/${uuid}/${serial:uristring}/${product:uristring}"
     return f"""\
 #!ipxe
 echo This machine is in no pool: MAC address ${{netX/mac}}, UUID ${{uuid}}, serial number ${{serial}}
 echo Write its MAC address under a pool's machines and run `homelab up`; it looks again every {APPROVAL_S} s
+imgfetch --timeout {TIMEOUT_MS} {service.url}/{WAITING}/{who} || echo Waiting
 sleep {APPROVAL_S}
-chain --replace --timeout {TIMEOUT_MS} {service.url}/{ENTRY}?{who} || goto again
+chain --replace --timeout {TIMEOUT_MS} {service.url}/{ENTRY} || goto again
 :again
 echo The boot service does not answer; trying again in {AGAIN_S} s
 sleep {AGAIN_S}

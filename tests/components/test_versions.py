@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.versions import CHARTS, IMAGES
+from components.versions import CHARTS, IMAGES, NETBOOT
 
 ROOT = Path(__file__).parents[2]
 TABLE = (ROOT / "components" / "versions.py").read_text()
@@ -32,12 +32,12 @@ def test_renovate_finds_every_chart_with_its_own_repository():
 
 def test_renovate_finds_every_image():
     assert sorted(match["currentValue"] for match in found(1)) == sorted(
-        image.partition("@")[0].rpartition(":")[2] for image in IMAGES.values()
+        image.partition("@")[0].rpartition(":")[2] for image in (IMAGES | NETBOOT).values()
     )
     for match in found(1):
         assert any(
             image.removeprefix("docker.io/").removeprefix("library/").startswith(f"{match['depName']}:")
-            for image in IMAGES.values()
+            for image in (IMAGES | NETBOOT).values()
         )
 
 

@@ -109,7 +109,13 @@ def _serving(net: tuple[str, str], folder: Path, boot: Service, pools: list[Pool
 def _boot_service(mode: Mode) -> Service:
     given = {"first": IPv4Address("10.77.0.100"), "last": IPv4Address("10.77.0.150")} if mode is Mode.FULL else {}
     return service(
-        ADDRESS, PORT, mode=mode, interface="br0", tftp_root=str(LOADERS), loaders=Loaders(efi64="snponly.efi"), **given
+        ADDRESS,
+        PORT,
+        mode=mode,
+        interface="br0" if mode is Mode.PROXY else "",
+        tftp_root=str(LOADERS),
+        loaders=Loaders(efi64="snponly.efi"),
+        **given,
     )
 
 

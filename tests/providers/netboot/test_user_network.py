@@ -80,7 +80,7 @@ def test_an_unknown_machine_waits_until_it_is_approved(tmp_path: Path, monkeypat
         running(http_server(root, "127.0.0.1", port), log),
         running(machine(MAC, _network(root), tmp_path / "screen"), tmp_path / "qemu.log") as client,
     ):
-        waiting = f"GET /boot.ipxe?waiting=52-54-00-12-34-56&uuid={UUID}"
+        waiting = f"GET /waiting/52-54-00-12-34-56/{UUID}/"
         until(lambda: sum(path.startswith(waiting) for path, _ in requests(log)) >= 2, LIMIT_S, "it looks again")
         assert not any("images" in path for path, _ in requests(log))
         write(root, scripts.tree(boot, [pool(), catch_all]))
