@@ -12,6 +12,8 @@ from providers.errors import RefusedError, UserError
 from providers.talos import leave
 from providers.talos.quorum import verdict
 
+OPERATOR, TENANT = "kamaji", "homelab:Tenant"  # the part that makes tenants, and the type of one
+
 
 @dataclass(frozen=True)
 class Leaving:
@@ -32,10 +34,17 @@ def find(resources: Sequence[Resource], name: str) -> Leaving:
 
     Raises:
         UserError: there is none.
+        RefusedError: it is what tenants are made of, and some are there: their etcd would go with it.
     """
     found = {resource.name: resource for resource in resources if resource.is_node or resource.is_part}
     if name not in found:
         raise UserError(f"no node or part {name!r} in this stack; {suggestion(name, sorted(found))}")
+    tenants = sorted(resource.name for resource in found.values() if resource.type == TENANT)
+    if name == OPERATOR and tenants:
+        listed = ", ".join(tenants)
+        raise RefusedError(
+            f"{name} stays: {listed} would end with it; `homelab destroy-target {tenants[0]}` takes one out"
+        )
     return Leaving(name, tuple(_under(resources, found[name])), found[name].is_node)
 
 

@@ -14,6 +14,7 @@ import pulumi
 
 from components.cert_manager import API as CERTIFICATES
 from components.part import Part
+from components.policy import Door, policy
 from components.scripts import open_etcd
 from components.storage import block_class, nfs_class
 from components.versions import IMAGES
@@ -32,14 +33,19 @@ DATA, KEYS, PROGRAM = "/var/lib/etcd", "/keys", "/program"
 Object = dict[str, Any]
 
 
-def etcd(part: Part, namespace: str, within: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+def etcd(
+    part: Part, namespace: str, within: Sequence[pulumi.Resource], users: Sequence[str] = ()
+) -> list[pulumi.Resource]:
     """Make an etcd, and gives what whoever uses it comes after.
 
     Args:
         part: whose it is.
         namespace: that it runs in.
         within: the namespace, and whatever else it comes after.
+        users: namespaces that may reach it beside its own, where there are NetworkPolicies.
     """
+    doors = [Door(CLIENTS, of=user) for user in (namespace, *users)]
+    policy(part, namespace, NAME, [*doors, Door(PEERS, of=namespace)], within)
     signed = _certificates(part, namespace, within)
     storage = block_class(part.site.lab) or nfs_class(part.site.lab)
     service = part.object("etcd-service", _service(namespace), within)

@@ -22,7 +22,7 @@ class Kamaji(Part):
         super().__init__("kamaji", site, settings)
         namespace = self.namespace(NAMESPACE)
         chart = self.chart("kamaji", NAMESPACE, values(), [namespace])
-        etcd = datastore.etcd(self, NAMESPACE, [namespace])
+        etcd = datastore.etcd(self, NAMESPACE, [namespace], [*site.lab.tenants])
         webhook = self.keep(Webhook("kamaji-webhook", self._webhook(settings), self.child([chart, *etcd])))
         datastore.store(self, STORE, NAMESPACE, [webhook, *etcd])
         self.register_outputs({})

@@ -57,7 +57,7 @@ class Tenant(Part):
         """The etcd of its own, if it has one."""
         if settings.datastore is not Datastore.OWN:
             return []
-        members = datastore.etcd(self, self.name, [namespace])
+        members = datastore.etcd(self, self.name, [namespace], [kamaji.NAMESPACE])
         return [datastore.store(self, self.name, self.name, [*operator.made, *members])]
 
     def _awaited(self, settings: Settings) -> dict[str, Any]:

@@ -27,6 +27,7 @@ PARTS = [
     (f"{CHART}$kubernetes:core/v1:PersistentVolumeClaim", "traefik-chart:traefik/data", f"{CHART}::traefik-chart"),
     ("kubernetes:core/v1:Node", "node9", ""),
 ]
+KAMAJI = [("homelab:Kamaji", "kamaji"), ("homelab:Tenant", "school")]
 STATE = [
     Resource(f"{BASE}{kind}::{name}", kind.split("$")[-1], f"{BASE}{parent}" if parent else "")
     for kind, name, parent in PARTS
@@ -43,6 +44,14 @@ def test_a_part_of_the_platform_and_all_below_it() -> None:
     found = leaving.find(STATE, "traefik")
     assert [part.name.rsplit("/")[-1] for part in found.parts] == ["traefik", "traefik-chart", "traefik", "data"]
     assert not found.is_node
+
+
+def test_what_tenants_are_made_of_stays_as_long_as_there_is_one() -> None:
+    operator, tenant = (Resource(f"{BASE}{kind}::{name}", kind) for kind, name in KAMAJI)
+    assert leaving.find([*STATE, operator], "kamaji").name == "kamaji"
+    assert leaving.find([*STATE, operator, tenant], "school").name == "school"
+    with pytest.raises(RefusedError, match="kamaji stays: school would end with it"):
+        leaving.find([*STATE, operator, tenant], "kamaji")
 
 
 def test_a_parts_story_counts_objects_and_names_its_volumes(tmp_path: Path) -> None:

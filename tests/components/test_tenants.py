@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,28 @@ def test_an_etcd_keeps_its_data_on_a_volume_of_longhorns(made: Made) -> None:
     assert claim["spec"]["storageClassName"] == "longhorn"
     assert spec["replicas"] == 1, "the sample lab has one node"
     assert "--client-cert-auth=true" in spec["template"]["spec"]["containers"][0]["args"]
+
+
+def test_with_policies_an_etcd_is_reached_by_those_who_use_it_alone() -> None:
+    config = yaml.safe_load(FILE.read_text())["config"]
+    cluster, platform = config["homelab:cluster"], config["homelab:platform"]
+    found = build(lab(cluster={**cluster, "cni": "cilium"}, platform={**platform, "network_policies": True}))
+    policies = {name: item for name, item in of_kind(found, "NetworkPolicy").items() if "etcd" in name}
+    assert {name: set(_doors(policy)) for name, policy in policies.items()} == {
+        "kamaji-system/kamaji-etcd": {
+            (2379, "kamaji-system"),
+            (2379, "school"),
+            (2379, "workshop"),
+            (2380, "kamaji-system"),
+        },
+        "workshop/kamaji-etcd": {(2379, "workshop"), (2379, "kamaji-system"), (2380, "workshop")},
+    }
+
+
+def _doors(policy: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    for rule in policy["spec"]["ingress"]:
+        (origin,) = rule["from"]
+        yield rule["ports"][0]["port"], origin["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
 
 
 def test_three_nodes_carry_three_members() -> None:

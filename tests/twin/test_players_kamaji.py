@@ -175,6 +175,16 @@ def test_machines_find_what_they_join_by(lab: Lab) -> None:
     }
 
 
+def test_another_version_is_rolled_out_and_keeps_what_was_there(lab: Lab) -> None:
+    lab.call("patch", SCHOOL, {"spec": {"kubernetes": {"version": "v1.36.2"}}})
+    told = {"status": "Ready", "version": "v1.36.2"}
+    wait(lambda: lab.status(SCHOOL)["kubernetesResources"]["version"] == told, 90)
+    (deployment,) = lab.items("/apis/apps/v1/namespaces/school/deployments")
+    images = [box["image"] for box in deployment["spec"]["template"]["spec"]["containers"]]
+    assert images[0] == "registry.k8s.io/kube-apiserver:v1.36.2"
+    assert _knows(lab)
+
+
 def test_its_servers_end_with_their_node_and_come_back_with_what_they_knew(lab: Lab) -> None:
     (servers,) = running(lab).tenants.values()
     name = servers.held.system.machine.name
