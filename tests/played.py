@@ -43,7 +43,7 @@ class Played:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self.lab = self.do(self._begin(spec))
+        self.lab: Lab = self.do(self._begin(spec))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,8 +89,8 @@ class Played:
         self.doors = [Sshd(host) for host in lab.hosts.values()]
         for door in self.doors:
             lab.spawn(door.watch(), f"{door.host.name} sshd")
-        for host in lab.hosts.values():
-            await host.boot()
+        for made in lab.hosts.values():
+            await made.boot()
         return lab
 
     async def _end(self) -> None:

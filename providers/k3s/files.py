@@ -62,6 +62,8 @@ def server(props: Mapping[str, Any], address: str, origin: Mapping[str, Any]) ->
         "secrets-encryption": bool(props["secrets_encryption"]),
         "write-kubeconfig-mode": "0600",
     }
+    if int(props["api_port"]) != 6443:
+        config["https-listen-port"] = int(props["api_port"])
     if cni == "none":
         config["disable-network-policy"] = True
     if names:

@@ -97,7 +97,7 @@ def _configure(host: Host, props: Props, report: Reporter) -> bool:
     origin, token = _origin(host, props, report)
     changed = host.write(files.TOKEN, f"{token}\n".encode(), 0o600)
     if props["vip"]:
-        manifest = files.kube_vip(str(props["vip"]), int(props["port"]))
+        manifest = files.kube_vip(str(props["vip"]), int(props["api_port"]))
         changed |= host.write(files.MANIFEST, manifest, 0o600)
     return host.write(files.CONFIG, files.text(files.server(props, address, origin)), 0o600) | changed
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     access, membership, node = (lazily(f"providers.k3s.{name}") for name in ("access", "membership", "node"))
 
-CLUSTER = ("cluster", "registration", "names", "api_port", "port", "vip", "etcd", "cni", "pod_subnet", "service_subnet")
+CLUSTER = ("cluster", "registration", "names", "api_port", "vip", "etcd", "cni", "pod_subnet", "service_subnet")
 FIXED = ("cluster", "role", "pod_subnet", "service_subnet")
 """What a node has for life: another value means another node."""
 

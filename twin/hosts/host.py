@@ -96,6 +96,8 @@ class Host:
         """What the owner's card has: files that are there before anybody logs in."""
         self.root.mkdir(parents=True)
         self.logs.mkdir(parents=True)
+        for folder in ("/usr/local/bin", "/var/lib", "/var/log", "/tmp"):  # noqa: S108  # the host's own
+            self.path(folder).mkdir(parents=True)
         self.put("/etc/os-release", _RELEASE)
         self.put("/etc/hostname", f"{self.name}\n")
         swap = "/swapfile none swap sw 0 0\n" if self.spec.swap else ""
