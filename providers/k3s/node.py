@@ -150,7 +150,7 @@ def _join_token(host: Host, props: Props, report: Reporter) -> bool:
         return False
     with _any_server(props) as server:
         forget_stale(server, props, report)
-        made = server.run(f"k3s token create --ttl {TOKEN_LIFE} --description {props['host']}", secret=True)
+        made = server.run(f"{files.BINARY} token create --ttl {TOKEN_LIFE} --description {props['host']}", secret=True)
     return host.write(files.TOKEN, f"{made.out.strip()}\n".encode(), 0o600)
 
 

@@ -86,6 +86,7 @@ def test_an_agent_out_and_back(lab: HostsLab) -> None:
     lab.unchanged().ok()
 
 
+@pytest.mark.slow
 def test_a_dead_agent_is_let_go_and_comes_back_on_a_new_card(lab: HostsLab) -> None:
     lab.twin("wipe", "h2")  # it has no power, and no card any more
     lab.take_out("h2").ok()
@@ -96,6 +97,7 @@ def test_a_dead_agent_is_let_go_and_comes_back_on_a_new_card(lab: HostsLab) -> N
     assert not lab.events("node_password_rejected")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after_s", [4.0, 12.0])
 def test_a_killed_run_is_repeated_by_running_it(lab: HostsLab, after_s: float) -> None:
     lab.take_out("h2").ok()

@@ -1,13 +1,13 @@
 """Coming and going on played hosts; the Nodes are a real API server's, as are their pods and their going."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from providers.engine import Reporter
 from providers.errors import ForeignNodeError, RefusedError, UnreachableError
-from providers.kubeadm import bootstrap, etcd, machine, membership
+from providers.kubeadm import bootstrap, etcd, machine, membership, upkeep
 from providers.kubeadm.host import CLAIM, Stage, claim
 from providers.kubeadm.membership import Party
 from providers.kubernetes.client import Kube
@@ -218,3 +218,34 @@ def test_what_etcdctl_prints():
     listed = '{"members":[{"ID":160,"name":"cp1","clientURLs":["https://10.0.0.11:2379"]},{"ID":161,"peerURLs":["x"]}]}'
     found = etcd.parsed(listed, '[{"endpoint":"https://10.0.0.11:2379","health":true}]')
     assert found == etcd.Members({"cp1": "a0"}, frozenset({"cp1"}))
+
+
+def test_the_taint_follows_the_settings_after_the_join(lab: Lab):
+    def taints() -> list[str]:
+        with Kube(lab.world.kubeconfig) as kube:
+            return [t["key"] for t in (kube.look("/api/v1/nodes/cp1") or {})["spec"].get("taints", [])]
+
+    tainted = replace(lab.party("cp1"), cluster=replace(CLUSTER, taint=True))
+    lab.join("cp1")
+    assert "node-role.kubernetes.io/control-plane" not in taints()
+    membership.join(tainted, REPORT, lab.world.dial)
+    assert "node-role.kubernetes.io/control-plane" in taints()
+    lab.join("cp1")
+    assert "node-role.kubernetes.io/control-plane" not in taints()
+
+
+def test_certificates_are_renewed_where_they_are_due_one_host_after_the_other(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+):
+    lab.join(*PLANES)
+    soon = datetime.now(UTC) + timedelta(days=10)
+    for name in ("cp1", "cp3"):
+        lab.world.hosts[name].certificates_end = soon
+    order: list[str] = []
+    monkeypatch.setattr(upkeep, "_wait_for_api", lambda place, _: order.append(place.node.name))
+    assert upkeep.certificates_end(CLUSTER, lab.planes, REPORT, lab.world.dial) == soon.date().isoformat()
+    lab.world.hosts["cp2"].alive = False
+    upkeep.renew(CLUSTER, lab.planes, lab.world.kubeconfig, REPORT, lab.world.dial)
+    assert order == ["cp1", "cp3"]
+    assert [line.split(":")[0] for line in lab.world.lines("certs renew")] == ["cp1", "cp3"]
+    assert upkeep.certificates_end(CLUSTER, lab.planes, REPORT, lab.world.dial) > soon.date().isoformat()
