@@ -14,10 +14,10 @@ from providers.engine import keep_debug_to_itself
 
 keep_debug_to_itself()
 lab = settings.from_pulumi()
+policy.hold(lab)
 talosconfig = Path(".homelab") / pulumi.get_stack() / "talosconfig"
 
 if lab.enabled_nodes:
-    policy.hold(lab)
     bundle = secrets(lab, talosconfig.resolve()).bundle
     nodes = [Node(node, lab, bundle) for node in lab.enabled_nodes]
     control_plane = ControlPlane(lab, bundle, nodes)
