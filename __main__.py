@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 keep_debug_to_itself()
 lab = settings.from_pulumi()
+policy.hold(lab)
 talosconfig = Path(".homelab") / pulumi.get_stack() / "talosconfig"
 
 # What is imported below its condition takes time, and no lab waits for what only others have.
 
 if lab.enabled_nodes:
-    policy.hold(lab)
     bundle = secrets(lab, talosconfig.resolve()).bundle
     nodes = [Node(node, lab, bundle) for node in lab.enabled_nodes]
     control_plane = ControlPlane(lab, bundle, nodes)

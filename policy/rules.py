@@ -78,9 +78,9 @@ def breaches(policy: Policy, wished: Settings, facts: Facts) -> tuple[Breach, ..
 
 
 def few_control_planes(policy: Policy, wished: Settings) -> Iterator[Breach]:
-    """At least so many control planes."""
+    """At least so many control planes, in a lab that has nodes of Talos."""
     least, there = policy.control_planes.at_least, [node.name for node in wished.control_planes]
-    if len(there) < least:
+    if len(there) < least and (wished.nodes or not wished.hosts):
         named = f" ({', '.join(there)})" if there else ""
         message = f"{len(there)} control planes{named} where at least {least} are wanted"
         more = f"give {least - len(there)} more nodes the role controlplane"
