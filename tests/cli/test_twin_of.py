@@ -230,8 +230,9 @@ def test_a_lan_that_loopback_has_no_room_for() -> None:
         (
             "  homelab:platform: {x}",
             (
-                "  homelab:boot_service: {address: 192.168.1.74, folder: /srv/netboot}\n  homelab:pools: {boxes: {image: "
-                "{talos: {}}, install: /dev/sda, machines: {box1: {mac: '02:00:00:00:01:01'}}}}\n  homelab:platform: {x}"
+                "  homelab:boot_service: {address: 192.168.1.74, folder: /srv/netboot}\n  homelab:pools: {boxes: "
+                "{image: {talos: {}}, install: /dev/sda, machines: {box1: {mac: '02:00:00:00:01:01'}}}}\n"
+                "  homelab:platform: {x}"
             ),
             "pools: nothing boots from the network on a twin",
         ),
