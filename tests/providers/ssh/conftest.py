@@ -53,7 +53,8 @@ def start(folder: Path, port: int) -> Sshd:
         "MaxStartups": "100",
     }
     (folder / "config").write_text("".join(f"{name} {value}\n" for name, value in options.items()))
-    Path("/run/sshd").mkdir(exist_ok=True)
+    if getpass.getuser() == "root":
+        Path("/run/sshd").mkdir(exist_ok=True)  # where root's sshd locks itself in
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [str(SSHD), "-D", "-e", "-f", str(folder / "config"), "-p", str(port)], stdin=subprocess.DEVNULL, stderr=log
