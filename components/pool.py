@@ -248,9 +248,9 @@ class Netboot:
     def _join(self, name: str, worker: pulumi.Output[str]) -> Join | None:
         pool = self._lab.pools[name]
         listed = entries(self._lab, pool)
-        if not listed:
-            return None
         talos = pool.image.talos
+        if not listed and talos is None:
+            return None  # with Talos the factory is to be told of the schematic, though nobody joins yet
         props = {
             "pool": name,
             "kind": "talos" if talos else "linux",
