@@ -213,11 +213,3 @@ def test_a_tenant_takes_all_with_it(lab: Lab) -> None:
     wait(lambda: lab.get(ADMIN) is None, 60)
     wait(lambda: lab.get("/api/v1/namespaces/school/services/school") is None)
     assert lab.items("/apis/apps/v1/namespaces/school/deployments") == []
-
-
-def test_an_etcd_goes_with_its_data_store(lab: Lab) -> None:
-    (store,) = running(lab).stores.values()
-    folder = store.store.folder
-    lab.call("delete", f"{API}/datastores/default")
-    wait(lambda: not running(lab).stores)
-    wait(lambda: not folder.exists())

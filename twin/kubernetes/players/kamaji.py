@@ -97,6 +97,8 @@ def _keep_store(world: World, store: Object) -> None:
     ca = _pair_at(world, at(store, "spec", "tlsConfig", "certificateAuthority"))
     if uid not in stores and pods and ca is not None:
         stores[uid] = Etcd(Store(world.lab, uid, ca), pods[0], now.ended)
+    elif uid not in stores:
+        world.wake(_LOOK_S)
 
 
 def _members(world: World, store: Object) -> Iterator[Os]:
@@ -131,7 +133,10 @@ async def _reconcile(world: World, tenant: Object) -> None:
     await _admin(world, tenant, keys)
     service = await _service(world, tenant)
     await _deployment(world, tenant)
-    await _tell(world, tenant, await _serve(world, tenant, keys, service))
+    state = await _serve(world, tenant, keys, service)
+    if state != "Ready":
+        world.wake(_LOOK_S)  # a node that is back within its grace time changes no object
+    await _tell(world, tenant, state)
 
 
 async def _serve(world: World, tenant: Object, keys: Keys, service: Object) -> str:
@@ -149,11 +154,10 @@ async def _serve(world: World, tenant: Object, keys: Keys, service: Object) -> s
         return "Provisioning"
     if uid not in tenants:
         tenants[uid] = Servers(wanted, keys, store.store, nodes[0], now.ended)
-    return "Ready" if await _answers(tenants[uid]) else _waiting(world, tenant, wanted)
+    return "Ready" if await _answers(tenants[uid]) else _waiting(tenant, wanted)
 
 
-def _waiting(world: World, tenant: Object, wanted: Plane) -> str:
-    world.wake(_LOOK_S)
+def _waiting(tenant: Object, wanted: Plane) -> str:
     before = at(tenant, "status", "kubernetesResources", "version", "version")
     return "Upgrading" if before not in (None, wanted.version) else "Provisioning"
 
