@@ -24,11 +24,11 @@ class K3s(pulumi.ComponentResource):
     def __init__(self, cluster: FurtherCluster, lab: Settings) -> None:
         super().__init__("homelab:K3s", cluster.name)
         self._settings, self._lab = cluster, lab
-        members = lab.hosts_of(cluster.name)
-        self._servers = {host.name: login(host, lab) for host in members if host.is_control_plane}
+        theirs = lab.hosts_of(cluster.name)
+        self._servers = {host.name: login(host, lab) for host in theirs if host.is_control_plane}
         token = Token(f"{cluster.name}-token", {"cluster": cluster.name, "servers": self._servers}, self._child())
         self._token = token.token
-        hosts = [Host(host, lab, self._child()) for host in members]
+        hosts = [Host(host, lab, self._child()) for host in theirs]
         servers = {h.settings.name: self._server(h) for h in hosts if h.settings.is_control_plane}
         agents = {
             h.settings.name: self._agent(h, list(servers.values())) for h in hosts if h.settings.name not in servers
@@ -39,9 +39,12 @@ class K3s(pulumi.ComponentResource):
             "servers": after(self._servers, *servers.values()),
         }
         whole = Cluster(f"{cluster.name}-cluster", props, self._child())
-        for host in hosts:
-            self._join(host, {**servers, **agents}[host.settings.name], whole)
+        members = [self._join(host, {**servers, **agents}[host.settings.name], whole) for host in hosts]
         self.kubeconfig = whole.kubeconfig
+        if cluster.rancher is not None:
+            from components.rancher import register  # noqa: PLC0415  # most clusters have none
+
+            register(cluster, whole, whole.kubeconfig, members, self._child())
         self.register_outputs({})
 
     @property
@@ -68,14 +71,14 @@ class K3s(pulumi.ComponentResource):
         props = {**self._node(host), "registration": after(self._url, *servers)}
         return Node(f"{host.settings.name}-k3s", props, host.child(host.prepared))
 
-    def _join(self, host: Host, node: Node, cluster: Cluster) -> None:
+    def _join(self, host: Host, node: Node, cluster: Cluster) -> Member:
         props = {
             "host": host.settings.name,
             "cluster": self._settings.name,
             "kubeconfig": cluster.kubeconfig,
             "labels": host.settings.labels,
         }
-        Member(f"{host.settings.name}-member", props, host.child(node, deleted_with=cluster))
+        return Member(f"{host.settings.name}-member", props, host.child(node, deleted_with=cluster))
 
     def _node(self, host: Host) -> dict[str, Any]:
         cluster, made_of, endpoint = self._settings, self._made_of, self._settings.endpoint
