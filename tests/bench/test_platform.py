@@ -14,7 +14,7 @@ from components.versions import CHARTS
 from providers.kubernetes.client import Kube
 from tools import paths
 
-NO_CHART_OF_THE_TWIN = {"cilium"}  # its nodes bring their network themselves
+NO_CHART_OF_THE_TWIN = {"cilium", "kamaji"}  # its nodes bring their network themselves, and it has no tenants
 
 
 @pytest.fixture(scope="module")
