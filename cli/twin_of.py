@@ -88,11 +88,13 @@ def of(
         since: the notes of a twin that is there already, to be changed; None for one that is made now.
 
     Raises:
-        UserError: the settings are wrong, or speak of a twin already.
+        UserError: the settings are wrong, have no nodes on boards, or speak of a twin already.
     """
     if real.is_twin:
         raise UserError(f"stack {real.name} is a twin already; name a real lab, such as homelab")
     lab = settings.load(real.settings_file)
+    if not lab.nodes:
+        raise UserError(f"{real.settings_file.name} has no nodes on boards; a twin plays those, and no other hosts")
     raw = _sections(real.settings_file)
     sections, run = translated(raw, lab, served(real.root / CHARTS), network, since.ahead if since else ())
     name = name or name_of(real.name)

@@ -32,10 +32,9 @@ from settings import SettingsError, secrets, yamlfile
 from tests.engine.sandbox import ROOT, Sandbox
 from tools import paths
 
-REAL = {
-    "shipped": ROOT / "Pulumi.homelab.yaml",
-    **{path.stem: path for path in sorted((ROOT / "tests" / "settings" / "valid").glob("*.yaml"))},
-}
+VALID = {path.stem: path for path in sorted((ROOT / "tests" / "settings" / "valid").glob("*.yaml"))}
+BARE = VALID.pop("hosts-alone")  # a lab without boards, which a twin has nothing of
+REAL = {"shipped": ROOT / "Pulumi.homelab.yaml", **VALID}
 
 
 @pytest.fixture
@@ -339,6 +338,11 @@ def test_somebody_elses_files_stay(root: Path) -> None:
     (root / "Pulumi.homelab-twin.yaml").write_text("config: {}\n")
     with pytest.raises(RefusedError, match="was not written by `homelab twin-of`"):
         twin_of.save(made, root)
+
+
+def test_a_lab_without_boards_has_no_twin(root: Path) -> None:
+    with pytest.raises(UserError, match="no nodes on boards"):
+        written(root, BARE.read_text(encoding="utf-8"))
 
 
 def test_a_twin_has_no_twin(root: Path) -> None:
