@@ -61,7 +61,7 @@ def net() -> str:
     return f"127.115.{random.SystemRandom().randrange(1, 250)}"
 
 
-def mine(net: str, wait_s: float = 1.0) -> list[mdns.Announced]:
+def mine(net: str, wait_s: float = mdns.WAIT_S) -> list[mdns.Announced]:
     """What was found, without the boards of other twins on this machine."""
     return [found for found in mdns.announced(ASK_IN, wait_s) if found.address.startswith(f"{net}.")]
 
