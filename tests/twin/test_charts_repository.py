@@ -23,6 +23,7 @@ UPSTREAM = {
     "cilium": ("1.20.0", "1.20.0"),
     "csi-driver-nfs": ("4.13.4", "4.13.4"),
     "headlamp": ("0.45.0", "0.45.0"),
+    "kamaji": ("0.0.0+latest", "26.8.2-edge"),  # its public charts are edge ones
     "kube-prometheus-stack": ("88.5.3", "v0.93.1"),
     "longhorn": ("1.12.1", "v1.12.1"),
     "metallb": ("0.16.1", "v0.16.1"),
