@@ -27,6 +27,9 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZXI me@desk"
 needs_mtools = pytest.mark.skipif(
     shutil.which("mcopy") is None, reason="mtools (a distribution package) is not installed"
 )
+needs_sfdisk = pytest.mark.skipif(
+    shutil.which("sfdisk") is None, reason="sfdisk (the distribution package fdisk) is not installed"
+)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root")
 
 

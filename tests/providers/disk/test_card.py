@@ -97,6 +97,7 @@ def gpt(tmp_path: Path) -> Path:
     return file
 
 
+@scene.needs_sfdisk
 def test_an_image_with_a_gpt_is_written_and_still_one(card: Path, gpt: Path, cache: Path) -> None:
     write(wish(card, gpt), cache)
     assert holds(card, gpt)
@@ -106,6 +107,7 @@ def test_an_image_with_a_gpt_is_written_and_still_one(card: Path, gpt: Path, cac
     assert listed.count("start=") == 2
 
 
+@scene.needs_sfdisk
 def test_an_image_with_a_gpt_that_is_cut_off_is_refused(card: Path, gpt: Path, cache: Path) -> None:
     os.truncate(gpt, 8 * MIB)
     with pytest.raises(FlashError, match=f"its partitions end at byte {9 * MIB}, and it has {8 * MIB}"):

@@ -21,7 +21,7 @@ from providers.errors import FlashError, RefusedError
 from tests.providers.disk import scene
 from tests.providers.disk.scene import BOOT_SIZE, BOOT_START, MIB, ROOT_SIZE, card_file, loop, needs_root, on_fat, piece
 
-pytestmark = scene.needs_mtools
+pytestmark = [scene.needs_mtools, scene.needs_sfdisk]
 STATIC = Network("end0", "192.168.1.40/24", "192.168.1.1", ("192.168.1.1", "9.9.9.9"), promiscuous=True)
 
 
