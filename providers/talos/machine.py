@@ -10,6 +10,7 @@ from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, ForeignNodeError, HomelabError, UnreachableError
+from providers.kubernetes.client import Kube
 from providers.talos import leave, plan, rotate_live, unwiped, versions
 from providers.talos.client import WIPE_LABELS, ApplyMode, Mode, Talos, TalosError, probe
 from providers.talos.config import same
@@ -23,6 +24,7 @@ ANSWER_S = 420.0  # from power on to an answering API
 CONFIGURED_S = 600.0  # from an accepted config, through install and reboot, to the node's own certificates
 REJOIN_S = 120.0
 RESET_S = 300.0
+API_PORT = 6443  # on the control planes themselves
 
 
 def settle(props: Props, report: Reporter, olds: Props | None = None, cycle: Callable[[], None] = lambda: None) -> str:
@@ -96,7 +98,10 @@ def _left_over(props: Props, cert: ClientCert, report: Reporter) -> str:
 
 
 def drift(props: Props, report: Reporter) -> str:
-    """How the node's version or config differs from the wished one; "" when it doesn't, or can't be asked."""
+    """How the node's version or config differs from the wished one; "" when it doesn't, or can't be asked.
+
+    A silent node that the cluster does not know has left since the state was written: its config is gone with it.
+    """
     bundle = bundle_of(props)
     cert = admin(bundle.os)
     mode = probe(props["address"], cert, timeout_s=5)
@@ -104,7 +109,8 @@ def drift(props: Props, report: Reporter) -> str:
         return "has lost its config: it waits in maintenance mode"
     if mode is not Mode.OURS:
         report.warn(f"{props['node']} ({props['address']}): not read, it is {mode.value}")
-        return ""
+        left = mode in (Mode.SILENT, Mode.REFUSED) and _is_unknown(props, cert)
+        return "is silent, and the cluster does not know it: it left after this state was written" if left else ""
     try:
         with Talos.secure(props["address"], cert) as talos:
             live = talos.machine_config(timeout_s=30)
@@ -113,6 +119,22 @@ def drift(props: Props, report: Reporter) -> str:
         return ""
     wished = rendered(props, bundle, live)
     return versions.differs(props, cert) or ("" if same(live, wished) else "its config was changed by hand")
+
+
+def _is_unknown(props: Props, cert: ClientCert) -> bool:
+    """Whether a control plane's API answers and has no such Node."""
+    planes: Mapping[str, str] = props.get("control_planes") or {}  # a state of former times may have none
+    for name, address in planes.items():
+        if name == props["node"]:
+            continue
+        try:
+            with Talos.secure(address, cert) as talos:
+                access = talos.kubeconfig(timeout_s=pace.limit(5))
+            with Kube(access, timeout_s=pace.limit(5), server=f"https://{address}:{API_PORT}") as kube:
+                return kube.node(props["node"]) is None
+        except HomelabError:
+            continue  # another one may know
+    return False
 
 
 def give_back(props: Props, report: Reporter) -> None:
