@@ -43,6 +43,7 @@ class Kubelet:
         self._pki = system.machine.disk.ephemeral / "kubelet"
         self._relay = Relay(self._upstreams)
         self._kwok: Process | None = None
+        self._ended = False
         self._watch: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -62,11 +63,14 @@ class Kubelet:
             await self._register(api)
             await self.apply_labels()
             await self._uncordon(api)
+            if self._ended:
+                return  # another one has taken its place meanwhile
             self._start(leaf)
             await self._wait_ready(api)
 
     def kill(self) -> None:
         """The node lost its power."""
+        self._ended = True
         self.ready = False
         self._relay.close()
         if self._kwok is not None:
