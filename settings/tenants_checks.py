@@ -113,3 +113,7 @@ def _others(draft: Draft) -> dict[str, str]:
     others |= dict.fromkeys(draft.platform.applications, "an application")
     others |= {"cluster": "the cluster", "platform": "the platform"}
     return others | ({draft.cluster_name: "the cluster"} if draft.cluster_name is not None else {})
+
+
+CHECKS = (needs, addresses, ports, networks, versions, names)
+"""Every check of tenants."""

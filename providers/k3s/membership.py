@@ -9,12 +9,12 @@ from providers import locks, pace
 from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
-from providers.errors import DeadlineError, HomelabError, RefusedError, UnreachableError
+from providers.errors import RefusedError
+from providers.kubernetes import departure
 from providers.kubernetes.client import Kube
 from providers.talos.quorum import verdict
 
 READY_S = 900.0
-DRAIN_S = 300.0
 API_S = 120.0
 MEMBER_S = 120.0
 ONE_AFTER_THE_OTHER_S = 1800.0
@@ -40,12 +40,7 @@ def relabel(olds: Props, news: Props) -> None:
 
 def is_gone(props: Props, report: Reporter) -> bool:
     """Whether the cluster answers and does not know the node."""
-    try:
-        with Kube(props["kubeconfig"]) as kube:
-            return kube.node(props["host"]) is None
-    except HomelabError as error:
-        report.warn(f"{props['host']}: membership not read: {error}")
-        return False
+    return departure.is_unknown(props["kubeconfig"], props["host"], report)
 
 
 def why_not_leave(kube: Kube, name: str) -> str | None:
@@ -76,23 +71,12 @@ def leave(props: Props, report: Reporter) -> None:
         reason = kube.patiently(lambda: (why_not_leave(kube, name),), f"{kube.server}: the API", deadline)[0]
         if reason is not None:
             raise RefusedError(f"{name}: must not leave: {reason}")
-        _drain(kube, name, report)
+        departure.drain(kube, name, report)
         _leave_etcd(kube, name, report)
         report.progress("deleting its Node")
         kube.delete_node(name, Deadline(pace.limit(API_S)))
         secret = f"/api/v1/namespaces/kube-system/secrets/{name}.node-password.k3s"
         kube.remove(secret, Deadline(pace.limit(API_S)))
-
-
-def _drain(kube: Kube, name: str, report: Reporter) -> None:
-    """Bounded: a pod that will not go must not keep the node for ever."""
-    try:
-        drained = kube.drain(name, Deadline(pace.limit(DRAIN_S)), report.progress)
-    except (UnreachableError, DeadlineError) as error:
-        report.warn(f"{name}: not drained: {error}")
-        return
-    if not drained.complete:
-        report.warn(f"{name}: leaves with pods still on it: {', '.join(str(pod) for pod in drained.left)}")
 
 
 def _leave_etcd(kube: Kube, name: str, report: Reporter) -> None:

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from providers import locks, pace
 from providers.deadline import Deadline
 from providers.engine import Reporter
-from providers.errors import DeadlineError, ForeignNodeError, HomelabError, RefusedError, UnreachableError
+from providers.errors import ForeignNodeError, HomelabError, RefusedError
 from providers.kubeadm import bootstrap, config, etcd, tokens
 from providers.kubeadm.host import Shell, Stage, ca_hash, note, observe
 from providers.kubeadm.hosts import Connect, Place, any_control_plane
 from providers.kubeadm.reset import reset
 from providers.kubeadm.wish import Cluster
+from providers.kubernetes import departure
 from providers.kubernetes.client import Kube
 from providers.kubernetes.kubeconfig import Access
 from providers.ssh.client import connect
 
 ONE_AFTER_THE_OTHER_S = 3600.0
 READY_S = 900.0
-DRAIN_S = 300.0
 API_S = 120.0
 ATTEMPTS = 2
 
@@ -141,12 +141,7 @@ def _taint(kube: Kube, party: Party) -> None:
 
 def is_gone(party: Party, report: Reporter) -> bool:
     """Whether the cluster answers and does not know the host."""
-    try:
-        with Kube(party.kubeconfig) as kube:
-            return kube.node(party.name) is None
-    except HomelabError as error:
-        report.warn(f"{party.name}: membership not read: {error}")
-        return False
+    return departure.is_unknown(party.kubeconfig, party.name, report)
 
 
 def leave(party: Party, report: Reporter, dial: Connect = connect) -> None:
@@ -158,7 +153,7 @@ def leave(party: Party, report: Reporter, dial: Connect = connect) -> None:
     """
     with _in_turn(party, report), Kube(party.kubeconfig) as kube:
         _refuse_early(party, dial)
-        _drain(kube, party.name, report)
+        departure.drain(kube, party.name, report)
         if party.place.node.is_control_plane:
             report.progress("leaving etcd")
             with any_control_plane(party.cluster, party.planes, dial, besides=party.name) as helper:
@@ -173,17 +168,6 @@ def _refuse_early(party: Party, dial: Connect) -> None:
     if party.place.node.is_control_plane:
         with any_control_plane(party.cluster, party.planes, dial, besides=party.name) as helper:
             etcd.refuse_quorum_loss(etcd.members(helper), party.name)
-
-
-def _drain(kube: Kube, name: str, report: Reporter) -> None:
-    """Bounded: a pod that will not go must not keep the host for ever."""
-    try:
-        drained = kube.drain(name, Deadline(pace.limit(DRAIN_S)), report.progress)
-    except (UnreachableError, DeadlineError) as error:
-        report.warn(f"{name}: not drained: {error}")
-        return
-    if not drained.complete:
-        report.warn(f"{name}: left with pods still on it: {', '.join(str(pod) for pod in drained.left)}")
 
 
 def _silence(party: Party, report: Reporter, dial: Connect) -> None:

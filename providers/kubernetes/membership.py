@@ -9,6 +9,7 @@ from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, HomelabError, UnreachableError
+from providers.kubernetes import departure
 from providers.kubernetes.client import Kube
 from providers.longhorn import evacuate as longhorn
 from providers.talos import leave as etcd
@@ -19,7 +20,6 @@ from providers.talos.wire import admin
 READY_S = 900.0
 REGISTER_S = 90.0
 VOTES_S = 600.0
-DRAIN_S = 300.0
 EVACUATE_S = 7200.0  # a replica of 100 GB takes a quarter of an hour over gigabit Ethernet
 API_S = 120.0
 ONE_AFTER_THE_OTHER_S = 1800.0
@@ -110,12 +110,7 @@ def _peers(props: Props) -> Mapping[str, str]:
 
 def is_gone(props: Props, report: Reporter) -> bool:
     """Whether the cluster answers and does not know the node."""
-    try:
-        with Kube(props["kubeconfig"]) as kube:
-            return kube.node(props["node"]) is None
-    except HomelabError as error:
-        report.warn(f"{props['node']}: membership not read: {error}")
-        return False
+    return departure.is_unknown(props["kubeconfig"], props["node"], report)
 
 
 def leave(props: Props, report: Reporter) -> None:
@@ -136,7 +131,7 @@ def _leave(props: Props, report: Reporter) -> None:
         _refuse_early(props, cert)
     with Kube(props["kubeconfig"]) as kube:
         _evacuate(kube, props["node"], report)
-        _drain(kube, props["node"], report)
+        departure.drain(kube, props["node"], report)
         if is_control_plane:
             etcd.leave_etcd(props["node"], props["address"], _peers(props), cert, report)
         report.progress("deleting its Node")
@@ -164,18 +159,6 @@ def _forget(kube: Kube, node: str, report: Reporter) -> None:
         longhorn.forget(kube, node, Deadline(pace.limit(API_S)))
     except HomelabError as error:
         report.warn(f"{node}: is still listed by Longhorn: {error}")
-
-
-def _drain(kube: Kube, node: str, report: Reporter) -> None:
-    """Bounded: a pod that will not go must not keep the node for ever."""
-    try:
-        drained = kube.drain(node, Deadline(pace.limit(DRAIN_S)), report.progress)
-    except (UnreachableError, DeadlineError) as error:
-        report.warn(f"{node}: not drained: {error}")
-        return
-    if not drained.complete:
-        left = ", ".join(str(pod) for pod in drained.left)
-        report.warn(f"{node}: left after {pace.limit(DRAIN_S):.0f} s with pods still on it: {left}")
 
 
 def _delete_node(kube: Kube, node: str) -> None:
