@@ -1,7 +1,6 @@
 """A lab: what hardware there is (the lab file, typed) and what its running parts share (`Lab`)."""
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -13,11 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from twin.clock import Clock
 from twin.events import Events
 from twin.faults import Fault, Faults
+from twin.tasks import Tasks
 
 if TYPE_CHECKING:
     from twin.machine import Machine
-
-log = logging.getLogger("twin")
 
 
 class Part(BaseModel):
@@ -167,7 +165,7 @@ class Lab:
         self.faults = Faults()
         self.machines: dict[str, Machine] = {}
         self.registry: dict[str, Any] = {}  # shared by all booted systems: discovery, the VIP's holder, ...
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
         self.faults.on_taken = self._say
         self.events.listen(self.faults.seen)
         for fault in spec.faults:
@@ -185,23 +183,12 @@ class Lab:
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run a coroutine of its own; if it fails, the twin's log has the traceback."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
+        return self._tasks.spawn(work, name)
 
     async def close(self) -> None:
         """End everything that was spawned and close the journal."""
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.end()
         self.events.close()
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("%s failed", task.get_name(), exc_info=error)
 
     def _say(self, fault: Fault) -> None:
         self.events.emit("fault", node=fault.node, board=fault.board, fault=fault.name)

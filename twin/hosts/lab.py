@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -13,11 +12,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from twin.events import Events
+from twin.tasks import Tasks
 
 if TYPE_CHECKING:
     from twin.hosts.host import Host
-
-log = logging.getLogger("twin")
 
 
 class Part(BaseModel):
@@ -58,7 +56,7 @@ class Lab:
         self.tools = tools
         self.hosts: dict[str, Host] = {}
         self.events = Events(folder / "events.jsonl")
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
 
     def at(self, address: str) -> Host | None:
         """The host that has an address and power."""
@@ -66,23 +64,12 @@ class Lab:
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run a coroutine of its own; if it fails, the twin's log has the traceback."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
+        return self._tasks.spawn(work, name)
 
     async def close(self) -> None:
         """End everything that was spawned."""
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.end()
         self.events.close()
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("%s failed", task.get_name(), exc_info=error)
 
 
 def load(file: Path) -> LabSpec:

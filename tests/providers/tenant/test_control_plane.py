@@ -18,7 +18,6 @@ from providers.tenant.control_plane import Wanted
 from providers.tenant.resources import ApiProvider, KeptProvider
 from tests.providers.kubernetes.servers import HOST, Cluster, cluster
 from tests.providers.kubernetes.wire import Authority, kubeconfig
-from tools import paths
 
 ROOT = Path(__file__).parents[3]
 PATH = f"{control_plane.API}/namespaces/school/tenantcontrolplanes"
@@ -29,10 +28,7 @@ SCHOOL = Wanted("school", f"https://{HOST}:6443", "v1.36.1")
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A home cluster that knows the kind, with a namespace for the tenant."""
-    tools = paths.servers_bin()
-    if not (tools / "kube-apiserver").exists():
-        pytest.skip("the servers are not built here")
-    with cluster(tools, tmp_path_factory.mktemp("home")) as running:
+    with cluster(tmp_path_factory.mktemp("home")) as running:
         for body in yaml.safe_load_all((ROOT / "twin/charts/kamaji/crds/kamaji.yaml").read_text()):
             running.make("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)
         running.make("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "school"}})

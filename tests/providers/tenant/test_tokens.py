@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,22 +17,11 @@ from providers.kubernetes.client import Kube
 from providers.kubernetes.kubeconfig import Access
 from providers.tenant import resources, tokens
 from providers.tenant.resources import TokenProvider
-from tests.providers.kubernetes.servers import Cluster, cluster
+from tests.providers.kubernetes.servers import Cluster
 from tests.providers.kubernetes.wire import Authority, kubeconfig
-from tools import paths
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LISTED = f"{tokens.SECRETS}?labelSelector={tokens.LABEL}=true"
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """An API server of no tenant's, with the namespace that every cluster has."""
-    tools = paths.servers_bin()
-    if not (tools / "kube-apiserver").exists():
-        pytest.skip("the servers are not built here")
-    with cluster(tools, tmp_path_factory.mktemp("tenant")) as running:
-        yield running
 
 
 def props(api: Cluster) -> dict[str, Any]:

@@ -7,13 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.providers.kubernetes.servers import Cluster, cluster
-from tools import paths
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    tools = paths.servers_bin()
-    if not (tools / "kube-apiserver").exists():
-        pytest.skip("the servers are not built here")
-    with cluster(tools, tmp_path_factory.mktemp("api")) as running:
+    with cluster(tmp_path_factory.mktemp("api")) as running:
         yield running
