@@ -66,6 +66,10 @@ def node(lab: Lab, name: str, **spec: Any) -> None:
     lab.call("patch", f"{LONGHORN}/nodes/{name}", {"spec": spec})
 
 
+def disks(lab: Lab, name: str) -> list[Any]:
+    return list(lab.status(f"{LONGHORN}/nodes/{name}")["diskStatus"].values())
+
+
 def lost(lab: Lab) -> int:
     return len(lab.scene.events("longhorn_replica_lost"))
 
@@ -158,8 +162,7 @@ def test_an_evacuation_moves_replicas_one_by_one_and_never_has_less(lab: Lab) ->
     assert min(seen) == 2
     assert staying in healthy(lab, "data")
     wait(lambda: volume(lab, "data")["robustness"] == "healthy")
-    scheduled = lab.status(f"{LONGHORN}/nodes/{leaving}")["diskStatus"].values()
-    wait(lambda: all(not disk["scheduledReplica"] for disk in scheduled))
+    wait(lambda: not any(disk["scheduledReplica"] for disk in disks(lab, leaving)))
     node(lab, leaving, allowScheduling=True, evictionRequested=False)
     assert lost(lab) == 0
 
