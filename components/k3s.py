@@ -60,6 +60,12 @@ class K3s(pulumi.ComponentResource):
         only = next(iter(self._servers.values()))["address"]
         return f"https://{self._settings.endpoint.host or only}:{self._settings.endpoint.port}"
 
+    @property
+    def _port(self) -> int:
+        """Where each server's own API answers; a load balancer may offer it elsewhere."""
+        endpoint = self._settings.endpoint
+        return 6443 if endpoint.load_balancer else endpoint.port
+
     def _child(self) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self)
 
@@ -77,6 +83,7 @@ class K3s(pulumi.ComponentResource):
             "cluster": self._settings.name,
             "kubeconfig": cluster.kubeconfig,
             "labels": host.settings.labels,
+            "api_port": self._port,
         }
         return Member(f"{host.settings.name}-member", props, host.child(node, deleted_with=cluster))
 
@@ -94,7 +101,7 @@ class K3s(pulumi.ComponentResource):
             "servers": self._servers,
             "names": [str(name) for name in shared if name is not None],
             "vip": str(endpoint.vip or ""),
-            "api_port": 6443 if endpoint.load_balancer else endpoint.port,
+            "api_port": self._port,
             "etcd": len(self._servers) > 1 if made_of.etcd is None else made_of.etcd,
             "cni": cluster.cni.value,
             "pod_subnet": str(cluster.pod_subnet),

@@ -11,7 +11,7 @@ from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import RefusedError
 from providers.kubernetes import departure
-from providers.kubernetes.client import Kube
+from providers.kubernetes.client import Kube, NodeView
 from providers.talos.quorum import verdict
 
 READY_S = 900.0
@@ -63,14 +63,32 @@ def leave(props: Props, report: Reporter) -> None:
     """
     name = str(props["host"])
     lock = f"membership of {props['cluster']}"
-    with (
-        locks.held(lock, f"taking {name} out", Deadline(ONE_AFTER_THE_OTHER_S), report.progress),
-        Kube(props["kubeconfig"]) as kube,
-    ):
-        deadline = Deadline(pace.limit(API_S))
-        reason = kube.patiently(lambda: (why_not_leave(kube, name),), f"{kube.server}: the API", deadline)[0]
+    with locks.held(lock, f"taking {name} out", Deadline(ONE_AFTER_THE_OTHER_S), report.progress):
+        with Kube(props["kubeconfig"]) as kube:
+            reason, beside = kube.patiently(
+                lambda: (why_not_leave(kube, name), another_server(kube, name, int(props["api_port"]))),
+                f"{kube.server}: the API",
+                Deadline(pace.limit(API_S)),
+            )
         if reason is not None:
             raise RefusedError(f"{name}: must not leave: {reason}")
+        _leave(props, beside, report)
+
+
+def another_server(kube: Kube, name: str, port: int) -> str | None:
+    """The own API of a server that stays; None where there is none.
+
+    The shared address may lead to the server that leaves, whose API is silent once its etcd is out.
+    """
+    items = (kube.look("/api/v1/nodes") or {}).get("items", [])
+    staying = [item for item in items if SERVER_ROLE in item["metadata"].get("labels", {}) and _ready(item)]
+    views = [view for view in map(NodeView.parse, staying) if view.name != name and view.addresses]
+    return f"https://{views[0].addresses[0]}:{port}" if views else None
+
+
+def _leave(props: Props, beside: str | None, report: Reporter) -> None:
+    name = str(props["host"])
+    with Kube(props["kubeconfig"], server=beside) as kube:
         departure.drain(kube, name, report)
         _leave_etcd(kube, name, report)
         report.progress("deleting its Node")

@@ -108,6 +108,7 @@ class MemberProvider(Provider):
     """Waits until the node is Ready; deleting it takes the node out without harm to the others."""
 
     inputs = ("host", "cluster", "kubeconfig", "labels")
+    memos = ("api_port",)
 
     def create(self, props: Props) -> CreateResult:
         """Wait until the Node is Ready."""

@@ -56,7 +56,9 @@ class Nodes:
     def _node(name: str, roles: str, *, ready: bool) -> dict[str, Any]:
         labels = {f"node-role.kubernetes.io/{role}": "true" for role in roles.split()}
         conditions = [{"type": "Ready", "status": str(ready)}]
-        return {"metadata": {"name": name, "labels": labels}, "status": {"conditions": conditions}}
+        addresses = [{"type": "InternalIP", "address": f"10.0.0.{ord(name) - 96}"}]
+        metadata = {"name": name, "uid": name, "labels": labels}
+        return {"metadata": metadata, "status": {"conditions": conditions, "addresses": addresses}}
 
 
 BOTH = "control-plane etcd"
@@ -76,6 +78,18 @@ BOTH = "control-plane etcd"
 def test_who_may_leave(nodes: Nodes, name: str, word: str | None):
     reason = membership.why_not_leave(nodes, name)  # type: ignore[arg-type]
     assert reason is None if word is None else word in (reason or "")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "way"),
+    [
+        (Nodes(a=(BOTH, True), b=(BOTH, True), c=(BOTH, True)), "https://10.0.0.2:6443"),
+        (Nodes(a=(BOTH, True), b=(BOTH, False), c=(BOTH, True)), "https://10.0.0.3:6443"),
+        (Nodes(a=("control-plane", True), b=("", True)), None),
+    ],
+)
+def test_who_is_asked_while_a_leaves(nodes: Nodes, way: str | None):
+    assert membership.another_server(nodes, "a", 6443) == way  # type: ignore[arg-type]
 
 
 def test_kube_vips_manifest_is_what_kubernetes_reads():
