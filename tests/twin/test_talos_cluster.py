@@ -19,7 +19,7 @@ from tests.twin.talos_scene import Scene
 from tools import paths
 from twin.faults import Fault
 from twin.kubernetes.api import Api, ApiError
-from twin.kubernetes.kubelet import is_ready
+from twin.kubernetes.node import is_ready
 from twin.machine import Phase
 from twin.talos.api import cosi_pb2 as cosi
 from twin.talos.api import machine_pb2 as pb

@@ -25,7 +25,8 @@ from twin.hosts import kubeadm_node as node
 from twin.hosts.shell import Reply, command, said
 from twin.kubernetes.api import Api, ApiError
 from twin.kubernetes.kubeconfig import kubeconfig
-from twin.talos.pki import Pair, client_context, signing_request
+from twin.kubernetes.node import Denied, certified
+from twin.talos.pki import Pair, client_context
 from twin.talos.process import MissingServer, program
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ VERSION_FILE = "/usr/bin/kubeadm"
 _SECRETS = "/api/v1/namespaces/kube-system/secrets"
 _CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 _INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
-_CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 _READY_S = 90.0
+_BOOTSTRAP_S = 30.0
 _API = "kubeadm.k8s.io/v1beta4"
 _NOWHERE = "192.0.2.1"  # of the block for examples (RFC 5737)
 _POLL_S = 0.2
@@ -270,22 +271,11 @@ async def _join_control_plane(
 
 async def _signed(api: Api, name: str) -> Pair:
     """A kubelet's certificate by TLS bootstrap: asked for with the token, signed by the controller manager."""
-    request, key = signing_request(f"system:node:{name}", "system:nodes")
-    body = {
-        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
-        "metadata": {"generateName": "csr-"},
-        "spec": {
-            "request": base64.b64encode(request).decode(), "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
-            "usages": ["digital signature", "client auth"],
-        },
-    }  # fmt: skip
-    made = await api.create(_CSRS, body)
-    for _ in range(150):
-        found = await api.get(f"{_CSRS}/{made['metadata']['name']}")
-        if certificate := found.get("status", {}).get("certificate"):
-            return Pair(base64.b64decode(certificate), key)
-        await asyncio.sleep(_POLL_S)
-    raise Failed("kubelet-start: timed out waiting for the TLS bootstrap")
+    try:
+        async with asyncio.timeout(_BOOTSTRAP_S):
+            return await certified(api, name, _POLL_S)
+    except (TimeoutError, Denied) as error:
+        raise Failed(f"kubelet-start: the TLS bootstrap did not end: {error}") from None
 
 
 async def _reset(host: Host) -> Reply:

@@ -8,13 +8,13 @@ import contextlib
 import hashlib
 import json
 import socket
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twin.kubernetes.api import Api, ApiError, Object
 from twin.kubernetes.controlplane import PORT, admin_leaf
 from twin.kubernetes.kubeconfig import kubeconfig
+from twin.kubernetes.node import SIGNER, has_network, is_ready, say_ready
 from twin.talos.etcd import allowed
 from twin.talos.pki import Pair, client_context, is_issued_by, signing_request, write_secret
 from twin.talos.process import Process, program
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 PRISM_PORT = 7445
 _POLL_S = 0.25
 _STAGES = Path(__file__).parent / "stages"
-_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 _OWNED = "talos.dev/owned-labels"
 _CORDONED = "talos.dev/cordoned"
-_NETWORKS = "/etc/cni/net.d"
 _NO_NETWORK = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady"
 
 
@@ -182,7 +180,7 @@ class Kubelet:
             "metadata": {"name": name},
             "spec": {
                 "request": base64.b64encode(request).decode(),
-                "signerName": _SIGNER,
+                "signerName": SIGNER,
                 "usages": ["digital signature", "client auth"],
             },
         }
@@ -303,37 +301,13 @@ class Kubelet:
         )
 
     async def _wait_ready(self, api: Api) -> None:
+        system = self.system
         while True:
             with contextlib.suppress(ApiError):
-                node = await api.get(f"/api/v1/nodes/{self.system.hostname}")
-                if is_ready(node):
+                if is_ready(await api.get(f"/api/v1/nodes/{system.hostname}")):
                     break
-                if self.system.config_or_fail.cni() == "none" and await self._has_network(api):
-                    await self._say_ready(api)
+                if system.config_or_fail.cni() == "none" and await has_network(api, system.hostname):
+                    await say_ready(api, system.hostname)
             await asyncio.sleep(_POLL_S)
         self.ready = True
-        self.system.emit("node_ready")
-
-    async def _has_network(self, api: Api) -> bool:
-        """Whether a pod of the owner's own network runs here: one that writes where the runtime reads its networks."""
-        pods = (await api.get(f"/api/v1/pods?fieldSelector=spec.nodeName={self.system.hostname}"))["items"]
-        return any(
-            pod["status"].get("phase") == "Running"
-            and any(volume.get("hostPath", {}).get("path") == _NETWORKS for volume in pod["spec"].get("volumes", []))
-            for pod in pods
-        )
-
-    async def _say_ready(self, api: Api) -> None:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        condition = {
-            "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status",
-            "lastHeartbeatTime": now, "lastTransitionTime": now,
-        }  # fmt: skip
-        path = f"/api/v1/nodes/{self.system.hostname}/status"
-        await api.patch(path, {"status": {"conditions": [condition]}}, "strategic-merge-patch")
-
-
-def is_ready(node: dict[str, Any]) -> bool:
-    """Whether a Node object says Ready."""
-    conditions = node.get("status", {}).get("conditions", [])
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+        system.emit("node_ready")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from twin.kubernetes.node import NETWORKS
+
 if TYPE_CHECKING:
     from twin.talos.config import Config
 
@@ -17,7 +19,7 @@ def bootstrap(config: Config) -> Iterator[tuple[str, Object]]:
     """Path and body of every object, in order."""
     yield "/api/v1/namespaces/kube-system/secrets", _token(str(config.at("cluster", "token")))
     yield from _bindings()
-    yield from _kwok()
+    yield from kwok()
     yield from daemons(config)
 
 
@@ -29,7 +31,7 @@ def daemons(config: Config) -> Iterator[tuple[str, Object]]:
     if config.cni() == "flannel":
         yield (
             "/apis/apps/v1/namespaces/kube-system/daemonsets",
-            daemon_set("kube-flannel", "ghcr.io/siderolabs/flannel"),
+            daemon_set("kube-flannel", "ghcr.io/siderolabs/flannel", NETWORKS),
         )
 
 
@@ -49,7 +51,7 @@ def _token(token: str) -> Object:
     }
 
 
-def _kwok() -> Iterator[tuple[str, Object]]:
+def kwok() -> Iterator[tuple[str, Object]]:
     """What kwok needs besides a kubelet's rights: it lists nodes once, unfiltered, and watches leases."""
     about = {"name": "twin:kwok"}
     rules = [
@@ -81,8 +83,8 @@ def _binding(name: str, role: str, group: str) -> Object:
     }
 
 
-def daemon_set(name: str, image: str) -> Object:
-    """One pod a node, tolerating everything, as kube-proxy and flannel are."""
+def daemon_set(name: str, image: str, written: str = "") -> Object:
+    """One pod a node, tolerating everything, as kube-proxy and flannel are; flannel writes a folder of its node's."""
     labels = {"k8s-app": name, "tier": "node"}
     pod = {
         "hostNetwork": True,
@@ -91,6 +93,8 @@ def daemon_set(name: str, image: str) -> Object:
         "tolerations": [{"operator": "Exists"}],
         "containers": [{"name": name, "image": image}],
     }
+    if written:
+        pod["volumes"] = [{"name": "cni", "hostPath": {"path": written}}]
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from twin.kubernetes.api import Api, Object
+from twin.kubernetes.manifests import kwok
 
 if TYPE_CHECKING:
     from twin.kubernetes.players.kamaji_servers import Plane
@@ -21,7 +22,7 @@ _SIGN = "system:certificates.k8s.io:certificatesigningrequests"
 
 async def prepare(api: Api, plane: Plane, server: str) -> None:
     """Make it all; what is there stays as it is. Raises ApiError."""
-    for path, body in (*_roles(), *_files(plane, server, await _authority(api))):
+    for path, body in (*_roles(), *kwok(), *_files(plane, server, await _authority(api))):
         await api.create(path, body)
 
 
