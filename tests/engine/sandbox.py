@@ -26,6 +26,7 @@ PROGRAM = (
     "cli",
     "components",
     "drift",
+    "images",
     "policy",
     "providers",
     "settings",

@@ -16,7 +16,8 @@ from typing import Any
 
 from twin import client
 from twin.disk import write
-from twin.hosts import balancer, k3s, kubeadm, lab
+from twin.hosts import balancer, bmc, k3s, kubeadm, lab
+from twin.hosts.box import Box
 from twin.hosts.host import Host
 from twin.hosts.lab import Lab
 from twin.hosts.sshd import Sshd
@@ -32,6 +33,8 @@ class Hosts:
         self.lab = Lab(spec, folder, tools)
         for name, host in spec.hosts.items():
             Host(self.lab, name, host)
+        for name, box in spec.boxes.items():
+            Box(self.lab, name, box)
         self._doors = [Sshd(host) for host in self.lab.hosts.values()]
         self._ended = asyncio.Event()
 
@@ -44,6 +47,7 @@ class Hosts:
             self.lab.spawn(door.watch(), f"{door.host.name} sshd")
         for host in self.lab.hosts.values():
             await host.boot()
+        bmcs = await bmc.listen(self.lab)
         control = await asyncio.start_unix_server(self._serve, str(self.lab.folder / "control.sock"))
         record = {"pid": os.getpid(), "control": str(self.lab.folder / "control.sock")}
         write(self.lab.folder / "twin.json", json.dumps(record).encode())
@@ -51,6 +55,9 @@ class Hosts:
             await self._ended.wait()
         finally:
             control.close()
+            await bmcs.cleanup()
+            for box in self.lab.boxes.values():
+                await box.cut()
             for host in self.lab.hosts.values():
                 await host.cut()
             for door in self._doors:
@@ -60,7 +67,7 @@ class Hosts:
 
     def status(self) -> dict[str, Any]:
         """What there is. Nothing secret."""
-        return {
+        hosts = {
             name: {
                 "on": host.on,
                 "boots": host.boots,
@@ -69,6 +76,7 @@ class Hosts:
             }
             for name, host in self.lab.hosts.items()
         }
+        return {**hosts, **{name: {"on": box.on, "boots": box.boots} for name, box in self.lab.boxes.items()}}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = json.loads(await reader.readline())
@@ -87,6 +95,10 @@ class Hosts:
         if command == "down":
             self._ended.set()
             return "going down"
+        if name in self.lab.boxes and command != "wipe":
+            box = self.lab.boxes[name]
+            await (box.cut() if command == "cut" else box.boot())
+            return command
         host = self.lab.hosts[name]
         if command == "cut":
             await host.cut()

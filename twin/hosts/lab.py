@@ -15,6 +15,7 @@ from twin.events import Events
 from twin.tasks import Tasks
 
 if TYPE_CHECKING:
+    from twin.hosts.box import Box
     from twin.hosts.host import Host
 
 
@@ -37,12 +38,24 @@ class HostSpec(Part):
     files: dict[str, str] = Field(default_factory=dict)  # more of them, path -> content
 
 
+class BoxSpec(Part):
+    """A machine without a disk and with a BMC. It boots from the network when its BMC is told so."""
+
+    uuid: str  # by which its BMC and its firmware know it
+    mac: str
+    address: IPv4Address  # that DHCP gives it
+    entry: str  # URL of the first script, which DHCP gives its iPXE
+
+
 class LabSpec(Part):
     """The lab file."""
 
     authorized: str  # the public key that every host lets in
     hosts: dict[str, HostSpec]
-    boot_s: float = 1.0  # real seconds from power to SSH
+    boxes: dict[str, BoxSpec] = Field(default_factory=dict)
+    bmc: str = ""  # HOST:PORT at which the boxes' BMCs, which are not played here, tell of power
+    boot_s: float = 1.0  # real seconds from power to SSH, or from power to iPXE, or from a kernel to its services
+    scale: float = 0.1  # real seconds for one that a script or a service waits before it tries again
     pod_start_s: float = 0.2
     vips: dict[str, IPv4Address] = Field(default_factory=dict)  # cluster -> address that kube-vip would announce
 
@@ -55,6 +68,7 @@ class Lab:
         self.folder = folder
         self.tools = tools
         self.hosts: dict[str, Host] = {}
+        self.boxes: dict[str, Box] = {}
         self.events = Events(folder / "events.jsonl")
         self._tasks = Tasks()
 

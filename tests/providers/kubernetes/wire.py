@@ -29,7 +29,7 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._certificate = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=None))
-        self.pem = _pem(self._certificate)
+        self.pem, self.key = _pem(self._certificate), _key_pem(self._key)
 
     def issue(self, name: str, organization: str = "", addresses: tuple[str, ...] = ()) -> tuple[str, str]:
         """A certificate and its key, PEM."""

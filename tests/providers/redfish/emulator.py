@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,23 @@ def program() -> str:
 
 
 @contextlib.contextmanager
-def emulator(folder: Path, *, systems: tuple[str, ...] = (UUID,), tls: bool = False) -> Iterator[Emulator]:
-    """Start one on a port of its own; with `tls`, it wants the user `admin` with the password `right`."""
+def emulator(
+    folder: Path,
+    *,
+    systems: tuple[str, ...] = (UUID,),
+    tls: bool = False,
+    boxes: Mapping[str, str] | None = None,
+    notified: str = "",
+) -> Iterator[Emulator]:
+    """Start one on a port of its own; with `tls`, it wants the user `admin` with the password `right`.
+
+    Args:
+        folder: for its files.
+        systems: the machines' UUIDs, all with the same cards.
+        tls: whether it speaks TLS and wants a login.
+        boxes: more machines, UUID -> MAC address, of whose power it tells.
+        notified: the URL that it tells it.
+    """
     port = free_port()
     config: dict[str, Any] = {
         "SUSHY_EMULATOR_LISTEN_IP": "127.0.0.1",
@@ -60,7 +75,13 @@ def emulator(folder: Path, *, systems: tuple[str, ...] = (UUID,), tls: bool = Fa
             {"uuid": uuid, "name": f"box{i}", "power_state": "Off", "nics": [{"mac": m, "ip": ""} for m in MACS]}
             for i, uuid in enumerate(systems)
         ],
+        "EXTERNAL_NOTIFICATION_URL": notified,
     }
+    config["SUSHY_EMULATOR_FAKE_SYSTEMS"] += [
+        {"uuid": uuid, "name": uuid[:8], "power_state": "Off", "nics": [{"mac": mac, "ip": ""}],
+         "external_notifier": True}
+        for uuid, mac in (boxes or {}).items()
+    ]  # fmt: skip
     fingerprint = ""
     if tls:
         fingerprint = certificate(folder)
