@@ -6,20 +6,22 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from providers.dynamic import Props, Provider, is_known, lazily, packed
+from providers.dynamic import Props, Provider, changed_keys, is_known, lazily, packed
 from providers.engine import Reporter
 from providers.ssh.resources import LOGIN
 
 if TYPE_CHECKING:
-    from providers.k3s import access, membership, node
+    from providers.k3s import access, membership, moving, node
 else:
-    access, membership, node = (lazily(f"providers.k3s.{name}") for name in ("access", "membership", "node"))
+    access, membership, moving, node = (
+        lazily(f"providers.k3s.{name}") for name in ("access", "membership", "moving", "node")
+    )
 
 CLUSTER = ("cluster", "registration", "names", "api_port", "vip", "etcd", "cni", "pod_subnet", "service_subnet")
 FIXED = ("cluster", "role", "pod_subnet", "service_subnet")
-"""What a node has for life: another value means another node."""
+"""What a node has for life: another value means another node. An agent may still go to another cluster."""
 
 
 class TokenProvider(Provider):
@@ -52,18 +54,28 @@ class NodeProvider(Provider):
         if not olds or not is_known({key: news.get(key) for key in (*FIXED, "version", "generation")}):
             return []
         host = news["host"]
+        moves = _is_move(olds, news)  # what it has in the other cluster begins anew
         first = f"while it is a node; take it out first with `homelab destroy-target TARGET={host}`"
         found = [
             (key, f"hosts.{host}: {key} was {olds[key]} and can't become {news[key]} {first}")
             for key in FIXED
-            if key in olds and olds[key] != news[key]
+            if key in olds and olds[key] != news[key] and not moves
         ]
         if int(news["generation"]) < int(olds.get("generation", 0)):
             found.append(("generation", f"hosts.{host}.generation only grows; it was {int(olds['generation'])}"))
         old, new = (_minor(str(bag["version"])) for bag in (olds, news))
-        if new < old or new > old + 1:
+        if not moves and (new < old or new > old + 1):
             found.append(("version", f"{host} runs {olds['version']}: go to v1.{old + 1}.x next, minor by minor"))
         return found
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Say in the preview which agent goes to another cluster."""
+        if is_known({key: news.get(key) for key in FIXED}) and _is_move(olds, news):
+            Reporter().warn(
+                f"{news['host']}: MOVES from {olds['cluster']} to {news['cluster']}: it is drained, and k3s is removed "
+                f"with what pods kept on it"
+            )
+        return DiffResult(changes=bool(changed_keys(olds, news, self.inputs)))
 
     def create(self, props: Props) -> CreateResult:
         """Adopt the host if it is this cluster's, else install it; remains of another need `generation`."""
@@ -71,7 +83,9 @@ class NodeProvider(Provider):
         return CreateResult(f"{props['host']}-k3s", self.stored(props))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        """Change its files and restart it, drained where its version changes."""
+        """Change its files and restart it, drained where its version changes; an agent may move to another cluster."""
+        if _is_move(olds, news):
+            moving.away(olds, Reporter())
         grown = int(news["generation"]) > int(olds.get("generation", 0))
         node.ensure(news, Reporter(), acknowledged=grown)
         return UpdateResult(self.stored(news))
@@ -83,6 +97,11 @@ class NodeProvider(Provider):
     def delete(self, _id: str, props: Props) -> None:
         """Uninstall, on a host of this cluster only."""
         node.remove(props, Reporter())
+
+
+def _is_move(olds: Props, news: Props) -> bool:
+    """Whether it is an agent, stays one, and its cluster is another one."""
+    return {olds["role"], news["role"]} == {"worker"} and olds["cluster"] != news["cluster"]
 
 
 def _minor(version: str) -> int:

@@ -57,19 +57,21 @@ class HostsLab:
     def prepare(self) -> HostsLab:
         """Copy the program, start the hosts, write the settings."""
         self.sandbox.prepare()
-        public = self._key.export_public_key().decode().strip()
-        hosts = {
-            name: {"address": self.address(name), "memory_cgroup": True, **self.specs.get(name, {})}
-            for name in self.names
-        }
-        lab = {"authorized": public, "hosts": hosts}
-        self.sandbox.write("hosts.yaml", yaml.safe_dump(lab))
+        self.sandbox.write("hosts.yaml", yaml.safe_dump(self.lab()))
         self.twin("up", "--lab", str(self.folder / "hosts.yaml"))
         self.write_settings()
         self.engine("stack", "init", "twin", stack=False)
         key = self._key.export_private_key().decode()
         self.engine("config", "set", "--path", "homelab:clusters.garage.ssh.key", "--secret", given=key)
         return self
+
+    def lab(self) -> dict[str, Any]:
+        """The twin's lab file."""
+        hosts = {
+            name: {"address": self.address(name), "memory_cgroup": True, **self.specs.get(name, {})}
+            for name in self.names
+        }
+        return {"authorized": self._key.export_public_key().decode().strip(), "hosts": hosts}
 
     def address(self, name: str) -> str:
         """A host's address."""
@@ -79,12 +81,14 @@ class HostsLab:
         """The stack's file: what was given, and `changed` for single hosts. The key of SSH stays where it is."""
         path = self.folder / "Pulumi.twin.yaml"
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        clusters = before["config"].get("homelab:clusters", {})
-        ssh = clusters.get("garage", {}).get("ssh", {})
-        garage: dict[str, Any] = {"k3s": {"version": VERSION, **self.k3s}, "ssh": {**ssh, "port": PORT}}
-        if self.servers > 1:
-            garage["endpoint"] = {"vip": f"{self.prefix}.5"}
-        settings = {
+        settings = {**self.beside(before["config"]), "homelab:clusters": self.clusters(before["config"])}
+        settings["homelab:hosts"] = {name: self._host(name, changed.get(name, {})) for name in self.names}
+        salt = {key: value for key, value in before.items() if key == "encryptionsalt"}
+        path.write_text(yaml.safe_dump({**salt, "config": settings}), encoding="utf-8")
+
+    def beside(self, before: dict[str, Any]) -> dict[str, Any]:
+        """What the settings hold besides hosts and their clusters: nothing of Talos."""
+        return {
             "homelab:cluster": {
                 "endpoint": {"vip": f"{self.prefix}.250"},
                 "talos": {"version": "v1.13.9"},
@@ -92,11 +96,15 @@ class HostsLab:
             },
             "homelab:boards": {},
             "homelab:nodes": {},
-            "homelab:clusters": {"garage": garage},
-            "homelab:hosts": {name: self._host(name, changed.get(name, {})) for name in self.names},
         }
-        salt = {key: value for key, value in before.items() if key == "encryptionsalt"}
-        path.write_text(yaml.safe_dump({**salt, "config": settings}), encoding="utf-8")
+
+    def clusters(self, before: dict[str, Any]) -> dict[str, Any]:
+        """Their clusters; the keys of SSH are taken from the settings before."""
+        ssh = before.get("homelab:clusters", {}).get("garage", {}).get("ssh", {})
+        garage: dict[str, Any] = {"k3s": {"version": VERSION, **self.k3s}, "ssh": {**ssh, "port": PORT}}
+        if self.servers > 1:
+            garage["endpoint"] = {"vip": f"{self.prefix}.5"}
+        return {"garage": garage}
 
     def _host(self, name: str, changed: dict[str, Any]) -> dict[str, Any]:
         role = "controlplane" if int(name[1:]) <= self.servers else "worker"

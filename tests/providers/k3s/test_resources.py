@@ -110,3 +110,13 @@ def test_a_kubeconfig_for_use_from_elsewhere():
     assert made["clusters"][0]["cluster"]["server"] == "https://10.0.0.9:6443"
     assert made["current-context"] == "admin@garage"
     assert made["users"][0]["user"]["client-key-data"] == "Sw=="
+
+
+def test_an_agent_may_go_to_another_cluster_of_any_version():
+    assert problems(cluster="barn", version="v1.35.1+k3s1", pod_subnet="10.52.0.0/16") == []
+
+
+def test_a_server_may_not():
+    server = {**OLD, "role": "controlplane"}
+    (said,) = (text for _, text in resources.NodeProvider().problems(server, {**server, "cluster": "barn"}))
+    assert said.startswith("hosts.rpi1: cluster was garage and can't become barn while it is a node; take it out first")
