@@ -70,6 +70,7 @@ class Sandbox:
     stack: str = "twin"
     lab: str = "four"
     prefix: str = field(default_factory=free_prefix)
+    time_scale: str = ""  # real seconds for one of a device; the lab's own where it is not given
     platform: bool = False  # what runs on the cluster takes minutes, and most tests are about the nodes
 
     def prepare(self) -> Sandbox:
@@ -110,7 +111,8 @@ class Sandbox:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "HOMELAB_STACK"))}
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
-        return {**kept, "TMPDIR": str(temporary), "PYTHONPATH": str(self.folder), "COLUMNS": "160"}
+        scale = {"HOMELAB_TIME_SCALE": self.time_scale} if self.time_scale else {}
+        return {**kept, **scale, "TMPDIR": str(temporary), "PYTHONPATH": str(self.folder), "COLUMNS": "160"}
 
     def command(self, *arguments: str) -> list[str]:
         """A verb's command line."""
