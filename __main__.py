@@ -22,6 +22,12 @@ policy.hold(lab)
 talosconfig = Path(".homelab") / pulumi.get_stack() / "talosconfig"
 
 # What is imported below its condition takes time, and no lab waits for what only others have.
+kubeconfigs: dict[str, pulumi.Output[str]] = {}
+if lab.clusters:
+    from components.clusters import clusters
+
+    kubeconfigs = clusters(lab)
+    outputs.export_clusters(kubeconfigs)
 
 if lab.enabled_nodes:
     bundle = secrets(lab, talosconfig.resolve()).bundle
@@ -34,7 +40,7 @@ if lab.enabled_nodes:
     if lab.pools:
         from components.pool import Netboot
 
-        netboot = Netboot(lab, bundle, control_plane.cluster)
+        netboot = Netboot(lab, bundle, control_plane.cluster, kubeconfigs)
 
     in_cluster = netboot.in_cluster if netboot else ()
     parts: list["Part"] = []
@@ -43,14 +49,8 @@ if lab.enabled_nodes:
 
         parts = platform(lab, control_plane.cluster, members, in_cluster)
         outputs.export_platform(lab, parts)
-
     if netboot:
         netboot.start(parts)
-
-if lab.clusters:
-    from components.clusters import clusters
-
-    outputs.export_clusters(clusters(lab))
 
 if lab.cards:
     from components.card import Card

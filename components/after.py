@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from pulumi import CustomResource, Resource
+from pulumi import CustomResource, Output, Resource
 
 T = TypeVar("T")
 
@@ -25,6 +25,11 @@ def after(value: T, *resources: Resource) -> Awaitable[T]:
         return value
 
     return wait()
+
+
+def unrecorded(output: Output[T]) -> Output[T]:
+    """An output's value, as unknown and as secret as it is: as an input it orders, and records nothing."""
+    return Output(set(), output.future(with_unknowns=True), output.is_known(), output.is_secret())  # type: ignore[arg-type]
 
 
 async def _made(resource: Resource) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pulumi
 
 from components.part import Part, Site
-from components.pool import ARM64_LOADER, BOOT_SERVICE, Netboot, images
+from components.pool import ARM64_LOADER, BOOT_SERVICE, Files, images
 from components.versions import NETBOOT
 from components.workload import CHECKSUM, ROOT_REASON, Container, deployment
 from providers.errors import UserError
@@ -58,16 +58,16 @@ Object = dict[str, Any]
 class BootService(Part):
     """The namespace, the files as one Secret, and the pod."""
 
-    def __init__(self, site: Site, netboot: Netboot) -> None:
+    def __init__(self, site: Site, served: Files) -> None:
         super().__init__(BOOT_SERVICE, site)
         settings = site.lab.boot_service
         if settings is None or settings.node is None:
             raise AssertionError("the boot service does not run in the cluster")  # the caller sees to it
         namespace = self.namespace(NAMESPACE, privileged=True)
-        packed = netboot.files.apply(archive)
-        files = self.object("files", _files(packed, netboot.expires), [namespace])
+        packed = served.texts.apply(archive)
+        files = self.object("files", _files(packed, served.expires), [namespace])
         program = fetch_program(images(site.lab), str(settings.arm64_loader or ""))
-        texts = {"dnsmasq.conf": netboot.conf, "fetch.sh": program, "serve.sh": SERVE}
+        texts = {"dnsmasq.conf": served.conf, "fetch.sh": program, "serve.sh": SERVE}
         named = {"name": "program", "namespace": NAMESPACE}
         config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named, "data": texts}
         made = self.object("program", config, [namespace])

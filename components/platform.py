@@ -43,13 +43,14 @@ def platform(
     lab: Settings,
     cluster: Cluster,
     members: Sequence[pulumi.Resource],
-    also: Sequence[Callable[[Site], Part]] = (),
+    also: Sequence[Callable[[Site, Sequence[Part]], Part]] = (),
 ) -> list[Part]:
-    """Build the parts that are on, and `also`. A part waits for others by `Site.behind`, and depends on none."""
+    """Build the parts that are on, and `also` out of them. A part waits for others by `Site.behind`."""
     bare = Site(lab, cluster, _provider(cluster), _charts(lab))
     network = _network(bare)
     site = replace(bare, ready=tuple(members)).behind(network)
-    return [part for part in (network, *_services(site), *(make(site) for make in also)) if part is not None]
+    parts = [part for part in (network, *_services(site)) if part is not None]
+    return [*parts, *(make(site, parts) for make in also)]
 
 
 def _network(site: Site) -> Part | None:

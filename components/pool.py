@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 
 from components.after import after
+from components.pool_clusters import Joined, joined
 from providers.netboot import dnsmasq, scripts
 from providers.netboot.join import ANYBODY
 from providers.netboot.plan import Approval, Image, Loaders, Machine, Mode, Pool, Service
@@ -124,22 +126,21 @@ def joins(pool: PoolSettings, machine: PoolMachine) -> bool:
     return pool.image.linux is not None or machine.generation > 0
 
 
-def entries(lab: Settings, pool: PoolSettings) -> dict[str, Fields]:
+def entries(lab: Settings, pool: PoolSettings, dns: str = "") -> dict[str, Fields]:
     """Who is given a config: machine, or `ANYBODY` for those that the settings don't name -> what stands in it."""
-    named = {name: _fields(lab, pool, name, one) for name, one in pool.machines.items() if joins(pool, one)}
+    named = {name: _fields(lab, pool, name, one, dns) for name, one in pool.machines.items() if joins(pool, one)}
     automatic = pool.catch_all is not None and pool.catch_all.approval.value == Approval.AUTOMATIC.value
     # A range names machines as well as a MAC address does; who gets such an address is the owner's to say.
-    return {**named, ANYBODY: _fields(lab, pool, "", None)} if automatic or pool.range is not None else named
+    return {**named, ANYBODY: _fields(lab, pool, "", None, dns)} if automatic or pool.range is not None else named
 
 
-def _fields(lab: Settings, pool: PoolSettings, name: str, machine: PoolMachine | None) -> Fields:
+def _fields(lab: Settings, pool: PoolSettings, name: str, machine: PoolMachine | None, dns: str) -> Fields:
     places: list[PoolSettings | Tag] = [pool, *(pool.tags[tag] for tag in (machine.tags if machine else ()))]
     labels = {key: value for place in places for key, value in place.labels.items()}
     taints = {key: str(value) for place in places for key, value in place.taints.items()}
     shown = {"name": name, "labels": labels, "taints": taints}
     if pool.image.talos is None:
-        cluster = lab.cluster
-        return {**shown, "server": f"https://{cluster.endpoint.vip}:{cluster.endpoint.port}"}
+        return {**shown, "dns": dns} if dns else shown
     return _kept({**shown, **_talos(lab, pool, pool.image.talos), "mac": machine.mac if machine else ""})
 
 
@@ -191,34 +192,51 @@ def power_of(lab: Settings, machine: PoolMachine) -> Fields:
     return {"kind": "hand"}
 
 
-class Netboot:
-    """All pools of a lab: what their machines join with, and the files that the boot service serves.
+@dataclass(frozen=True)
+class Files:
+    """What the boot service serves.
 
     Attributes:
-        files: path under the HTTP root -> text; a secret, as configs are among them.
+        texts: path under the HTTP root -> text; a secret, as configs are among them.
         expires: second since 1970 at which the first of the configs ends.
         conf: dnsmasq's file.
     """
 
-    def __init__(self, lab: Settings, bundle: pulumi.Output[str], cluster: Cluster) -> None:
+    texts: pulumi.Output[dict[str, str]]
+    expires: pulumi.Output[str]
+    conf: str
+
+
+class Netboot:
+    """All pools of a lab: what their machines join with, and the files that the boot service serves.
+
+    Args:
+        lab: the settings.
+        bundle: the Talos cluster's secrets.
+        cluster: that of Talos.
+        kubeconfigs: of the clusters on Linux hosts, by name.
+    """
+
+    def __init__(
+        self,
+        lab: Settings,
+        bundle: pulumi.Output[str],
+        cluster: Cluster,
+        kubeconfigs: Mapping[str, pulumi.Output[str]],
+    ) -> None:
         self._lab = lab
         self._cluster = cluster
-        worker = bundle.apply(lambda whole: pack_for_worker(unpack(whole)))  # secret, as the bundle is
-        self._joins = {name: join for name in lab.pools if (join := self._join(name, worker)) is not None}
-        given = pulumi.Output.all(**{name: join.configs for name, join in self._joins.items()})
-        self.files: pulumi.Output[dict[str, str]] = given.apply(self._files)  # secret, as what it is made of
-        ends = pulumi.Output.all(*(join.expires for join in self._joins.values()))
-        self.expires: pulumi.Output[str] = ends.apply(lambda found: str(int(min(found, default=0))))
+        self._kubeconfigs = kubeconfigs
+        self._worker = bundle.apply(lambda whole: pack_for_worker(unpack(whole)))  # secret, as the bundle is
         settings = lab.boot_service
         if settings is None:
             raise AssertionError("pools without a boot service")  # the settings' checks see to it
         self._settings = settings
-        self.service = service(lab, settings)
-        self.conf = dnsmasq.config(self.service, plan(lab, {}))
+        self._service = service(lab, settings)
 
     @property
-    def in_cluster(self) -> tuple[Callable[[Site], Part], ...]:
-        """What the platform builds of it: the boot service, where it runs on a node."""
+    def in_cluster(self) -> tuple[Callable[[Site, Sequence[Part]], Part], ...]:
+        """What the platform builds of it: the boot service, where it runs on a node. Tenants are there by then."""
         return () if self._settings.node is None else (self._boot_service,)
 
     def start(self, parts: Sequence[Part]) -> None:
@@ -228,26 +246,42 @@ class Netboot:
             parts: of the platform, the boot service among them where it runs on a node.
         """
         served: list[pulumi.Resource] = [made for part in parts if part.name == BOOT_SERVICE for made in part.made]
+        clusters = self._joined(parts)
         if self._settings.folder is not None:
-            served.append(self._folder(self._settings.folder))
+            served.append(self._folder(self._settings.folder, clusters))
         names = [name for pool in self._lab.pools.values() for name in pool.machines]
         for pool, settings in self._lab.pools.items():
             for name in settings.machines:
-                PoolNode(self._lab, pool, name, names.index(name), self._cluster, served)
+                PoolNode(self._lab, pool, name, names.index(name), self._cluster, clusters[pool], served)
 
-    def _boot_service(self, site: Site) -> Part:
+    def _boot_service(self, site: Site, parts: Sequence[Part]) -> Part:
         from components.boot_service import BootService  # noqa: PLC0415  # its imports are for labs that run it
 
-        return BootService(site, self)
+        return BootService(site, self._files(self._joined(parts)))
 
-    def _folder(self, path: str) -> Folder:
+    def _folder(self, path: str, clusters: Mapping[str, Joined]) -> Folder:
         """Write the files to a folder of this machine."""
-        props = {"folder": path, "conf": self.conf, "files": self.files, "images": images(self._lab)}
+        files = self._files(clusters)
+        props = {"folder": path, "conf": files.conf, "files": files.texts, "images": images(self._lab)}
         return Folder(BOOT_SERVICE, props)
 
-    def _join(self, name: str, worker: pulumi.Output[str]) -> Join | None:
+    def _joined(self, parts: Sequence[Part]) -> dict[str, Joined]:
+        return joined(self._lab, self._cluster, self._kubeconfigs, parts)
+
+    def _files(self, clusters: Mapping[str, Joined]) -> Files:
+        """Have every pool's configs made, and lay them out among the scripts."""
+        joins = {name: join for name in self._lab.pools if (join := self._join(name, clusters[name])) is not None}
+        given = pulumi.Output.all(**{name: join.configs for name, join in joins.items()})
+        ends = pulumi.Output.all(*(join.expires for join in joins.values()))
+        return Files(
+            texts=given.apply(self._texts),  # secret, as what it is made of
+            expires=ends.apply(lambda found: str(int(min(found, default=0)))),
+            conf=dnsmasq.config(self._service, plan(self._lab, {})),
+        )
+
+    def _join(self, name: str, cluster: Joined) -> Join | None:
         pool = self._lab.pools[name]
-        listed = entries(self._lab, pool)
+        listed = entries(self._lab, pool, cluster.dns)
         talos = pool.image.talos
         if not listed and talos is None:
             return None  # with Talos the factory is to be told of the schematic, though nobody joins yet
@@ -256,25 +290,37 @@ class Netboot:
             "kind": "talos" if talos else "linux",
             "entries": listed,
             "hours": pool.token_hours,
-            "secrets": worker,
-            "kubeconfig": self._cluster.kubeconfig,
+            **({"secrets": self._worker} if talos else {}),
+            "beside": cluster.beside,
+            "kubeconfig": cluster.kubeconfig,
             "factory": self._lab.cluster.talos.factory,
             "recipe": Schematic("", talos.extensions).yaml if talos else "",
         }
         return Join(f"{name}-join", props, pulumi.ResourceOptions(deleted_with=self._cluster))
 
-    def _files(self, given: Mapping[str, str]) -> dict[str, str]:
+    def _texts(self, given: Mapping[str, str]) -> dict[str, str]:
         configs = {name: json.loads(text) for name, text in given.items()}
         paths = {name: {entry: one["path"] for entry, one in found.items()} for name, found in configs.items()}
         texts = {one["path"]: one["text"] for found in configs.values() for one in found.values()}
-        return {**scripts.tree(self.service, plan(self._lab, paths)), **texts}
+        return {**scripts.tree(self._service, plan(self._lab, paths)), **texts}
 
 
 class PoolNode(pulumi.ComponentResource):
-    """One machine of a pool. Its child carries its name with a terminator, as a node's children do."""
+    """One machine of a pool. Its child carries its name with a terminator, as a node's children do.
+
+    It is the same resource in whichever pool and cluster the machine is, so another one moves it. Whatever cluster that
+    is, it goes with the Talos cluster, as the boot service does.
+    """
 
     def __init__(
-        self, lab: Settings, pool: str, name: str, rank: int, cluster: Cluster, served: Sequence[pulumi.Resource]
+        self,
+        lab: Settings,
+        pool: str,
+        name: str,
+        rank: int,
+        home: Cluster,
+        cluster: Joined,
+        served: Sequence[pulumi.Resource],
     ) -> None:
         super().__init__("homelab:PoolNode", name)
         settings = lab.pools[pool]
@@ -286,10 +332,12 @@ class PoolNode(pulumi.ComponentResource):
             "image": after(image_of(lab, pool, settings).name, *served),
             "power": pulumi.Output.secret(power_of(lab, machine)),
             "kubeconfig": cluster.kubeconfig,
-            "cluster": lab.cluster.name,
+            "cluster": cluster.name,
+            "beside": cluster.beside,
+            "network": cluster.network,
             "rank": rank,
             "roll": settings.roll,
             "joins": joins(settings, machine),
         }
-        self.booted = Booted(f"{name}-booted", props, pulumi.ResourceOptions(parent=self, deleted_with=cluster))
+        self.booted = Booted(f"{name}-booted", props, pulumi.ResourceOptions(parent=self, deleted_with=home))
         self.register_outputs({})

@@ -177,7 +177,11 @@ class CatchAll(Part):
 class Pool(Part):
     """Machines that boot the same image from the network."""
 
-    cluster: kinds.Name | None = key("The cluster that they join, by its name. Absent: cluster.name.", default=None)
+    cluster: kinds.Name | None = key(
+        "The cluster that they join, by its name; a plain Linux also joins a tenant, or a cluster of kubeadm. Another "
+        "one moves them there. Absent: cluster.name.",
+        default=None,
+    )
     image: PoolImage = key("What they boot.", {"talos": "{}"})
     machines: dict[kinds.Name, PoolMachine] = key(
         "Name -> machine. Names are host names and Kubernetes node names.", default_factory=dict

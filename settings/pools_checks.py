@@ -13,7 +13,8 @@ from .problems import Problem, Where, closest
 from .wellformed import read
 
 if TYPE_CHECKING:
-    from .draft import Draft
+    from .draft import Draft, DraftNode
+    from .hosts_draft import DraftHost
 
 _SERVICE: Where = ("boot_service",)
 
@@ -127,8 +128,7 @@ def pools(draft: Draft) -> Iterator[Problem]:
         if (pool.image.talos is None) == (pool.image.linux is None):
             have = "has both talos and linux" if pool.image.talos else "has neither talos nor linux"
             yield Problem((*where, "image"), have, "write one of them")
-        if pool.cluster is not None and draft.cluster_name is not None and pool.cluster != draft.cluster_name:
-            yield Problem((*where, "cluster"), f"'{pool.cluster}' is not a cluster", f"write {draft.cluster_name}")
+        yield from _cluster(draft, where, pool)
         if pool.image.talos is not None and pool.install is None:
             yield Problem((*where, "install"), "is missing, and Talos installs itself", "write for example /dev/sda")
         if pool.image.talos is None and pool.install is not None:
@@ -136,6 +136,23 @@ def pools(draft: Draft) -> Iterator[Problem]:
         yield from _files(draft, where, pool)
         yield from _range(draft, where, pool)
     yield from _catch_alls(draft)
+
+
+def _cluster(draft: Draft, where: Where, pool: Pool) -> Iterator[Problem]:
+    """The Talos cluster takes every image, tenants and clusters of kubeadm a plain Linux, k3s none."""
+    name, home, further = pool.cluster, draft.cluster_name, draft.further.clusters
+    if name is None or home is None or name == home:
+        return
+    here, others = (*where, "cluster"), [*(tenant.name for tenant in draft.tenants), *further]
+    if name not in others:
+        meant = closest(name, [home, *others])
+        fix = f"did you mean {meant}?" if meant else f"write {', '.join([home, *others])}"
+        yield Problem(here, f"'{name}' is not a cluster", fix)
+    elif name in further and "k3s" in further[name].made_of:
+        yield Problem(here, f"{name} is of k3s, which has agents of its own", "write its machines under hosts")
+    elif pool.image.talos is not None:
+        fix = f"write {home}, or boot a plain Linux (image.linux)"
+        yield Problem(here, f"is {name}, and Talos joins the Talos cluster only", fix)
 
 
 def _files(draft: Draft, where: Where, pool: Pool) -> Iterator[Problem]:
@@ -174,14 +191,15 @@ def _catch_alls(draft: Draft) -> Iterator[Problem]:
 
 
 def machines(draft: Draft) -> Iterator[Problem]:
-    """No two have one name, card, UUID or address; nodes included."""
+    """No two have one name, card, UUID or address; nodes and hosts included."""
     seen: dict[tuple[str, object], str] = {}
-    for node in draft.nodes:
+    others: list[DraftNode | DraftHost] = [*draft.nodes, *draft.further.hosts]
+    for node in others:
         seen |= {("mac", node.mac): node.name, ("address", node.address): node.name, ("name", node.name): node.name}
     fixes = {"mac": "read each machine's own", "uuid": "read each machine's own", "address": "take a free one"}
     for where, name, _, machine in draft.netboot.machines:
         if ("name", name) in seen:
-            yield Problem(where, "is also the name of another machine or node", "rename one of them")
+            yield Problem(where, "is also the name of another machine, node or host", "rename one of them")
         seen[("name", name)] = name
         for key, fix in fixes.items():
             value = getattr(machine, key)
@@ -250,9 +268,11 @@ def open_doors(draft: Draft) -> Iterator[Problem]:
 def names(draft: Draft) -> Iterator[Problem]:
     """What is taken out by its name (`**::box1`, `**::box1-*`) must hit nothing else."""
     machines = {name: "a machine" for _, name, _, _ in draft.netboot.machines}
-    nodes = {node.name: "a node" for node in draft.nodes}
+    nodes = {node.name: "a node" for node in draft.nodes} | {host.name: "a host" for host in draft.further.hosts}
     taken = dict.fromkeys(draft.boards, "a board") | dict.fromkeys(PARTS, "a part of the platform")
     taken |= dict.fromkeys(draft.platform.applications, "an application")
+    taken |= dict.fromkeys((tenant.name for tenant in draft.tenants), "a tenant")
+    taken |= dict.fromkeys(draft.further.clusters, "a cluster")
     taken |= {"cluster": "the cluster", "platform": "the platform", "boot-service": "the boot service"}
     taken |= {draft.cluster_name: "the cluster"} if draft.cluster_name is not None else {}
     places = [(where, name, taken) for where, name, _, _ in draft.netboot.machines]

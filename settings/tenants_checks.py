@@ -95,8 +95,9 @@ def names(draft: Draft) -> Iterator[Problem]:
     """A tenant is taken out by its name, which is also that of its namespace."""
     others = _others(draft)
     nodes = tuple(node.name for node in draft.nodes)
-    declared = (*(tenant.name for tenant in draft.tenants), *nodes, *draft.platform.declared)
-    beside = (*nodes, *draft.platform.applications, *PARTS)
+    clusters = tuple(draft.further.clusters)
+    declared = (*(tenant.name for tenant in draft.tenants), *nodes, *draft.platform.declared, *clusters)
+    beside = (*nodes, *draft.platform.applications, *PARTS, *clusters)
     for tenant in draft.tenants:
         if tenant.name in others:
             yield Problem(tenant.where, f"has the name of {others[tenant.name]}", _RENAME)
@@ -111,6 +112,8 @@ def _others(draft: Draft) -> dict[str, str]:
     others |= dict.fromkeys((*NAMESPACES, "kamaji-system"), "a namespace in use")
     others |= dict.fromkeys((*PARTS, "kamaji", "cilium"), "a part of the platform")
     others |= dict.fromkeys(draft.platform.applications, "an application")
+    others |= dict.fromkeys((host.name for host in draft.further.hosts), "a host")
+    others |= dict.fromkeys(draft.further.clusters, "a cluster")
     others |= {"cluster": "the cluster", "platform": "the platform"}
     return others | ({draft.cluster_name: "the cluster"} if draft.cluster_name is not None else {})
 

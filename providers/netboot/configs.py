@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from providers.kubernetes.kubeconfig import Access
 from providers.netboot.tokens import Token
 from providers.talos import documents
 from providers.talos.config import NodeConfig, render, whole
@@ -56,22 +57,24 @@ def _without_blanks(document: dict[str, Any], node: NodeConfig) -> None:
             interface["deviceSelector"] = {"physical": True}
 
 
-def linux(fields: Entry, bundle: SecretsBundle, token: Token) -> str:
+def linux(fields: Entry, access: Access, token: Token) -> str:
     """Variables for the start script of a plain Linux.
 
     Args:
-        fields: `name` ("" for a machine that names itself), `server` (URL of the API), `labels`, `taints`.
-        bundle: the cluster's secrets, of which only the CA's certificate is taken.
+        fields: `name` ("" for a machine that names itself), `labels`, `taints`; `dns`, where the cluster's names are
+            not resolved at the usual address.
+        access: to the cluster, of which only its URL and the CA's certificate are taken.
         token: its own.
     """
     labels = sorted((whole(fields.get("labels")) or {}).items())
     taints = sorted((whole(fields.get("taints")) or {}).items())
     values = {
         "NODE": fields.get("name", ""),
-        "SERVER": fields["server"],
-        "CA": base64.b64encode(bundle.kubernetes.crt.encode()).decode(),
+        "SERVER": access.server,
+        "CA": base64.b64encode(access.ca.encode()).decode(),
         "TOKEN": token.text,
         "LABELS": ",".join(f"{key}={value}" for key, value in labels),
         "TAINTS": ",".join(f"{key}={value}" for key, value in taints),
+        **({"DNS": fields["dns"]} if fields.get("dns") else {}),
     }
     return "".join(f"HOMELAB_{key}={shlex.quote(str(value))}\n" for key, value in values.items())

@@ -12,20 +12,23 @@ from providers.dynamic import Props, Provider, changed_keys, is_known, lazily, p
 from providers.engine import Reporter
 
 if TYPE_CHECKING:
-    from providers.netboot import folder, join, machine
+    from providers.netboot import clusters, folder, join, machine
 else:
-    folder, join, machine = (lazily(f"providers.netboot.{name}") for name in ("folder", "join", "machine"))
+    clusters, folder, join, machine = (
+        lazily(f"providers.netboot.{name}") for name in ("clusters", "folder", "join", "machine")
+    )
 
 
 class JoinProvider(Provider):
     """Keeps a pool's configs and join tokens fresh: made anew when they change, and when half of their time is over."""
 
-    inputs = ("pool", "kind", "entries", "hours", "secrets")
+    inputs = ("pool", "kind", "entries", "hours", "secrets", "beside")
     memos = ("kubeconfig", "factory", "recipe")
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Besides changed inputs: tokens that are about to end are exchanged."""
+        """Besides changed inputs: another API to join, and tokens that are about to end."""
         changed = bool(changed_keys(olds, news, self.inputs))
+        changed = changed or (news["kind"] == "linux" and clusters.is_elsewhere(olds, news))
         if not changed and join.is_due(olds):
             Reporter().info(f"{news['pool']}: join tokens are renewed")
             return DiffResult(changes=True)
@@ -36,9 +39,9 @@ class JoinProvider(Provider):
         return CreateResult(f"{props['pool']}-join", self.stored(props, **join.issue(props, Reporter())))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        """Make new ones, then take the old tokens back."""
+        """Make new ones, then take the old tokens back, where they are."""
         made = join.issue(news, Reporter())
-        join.withdraw(news, olds.get("tokens") or [], Reporter())
+        join.withdraw(olds if clusters.is_another(olds, news) else news, olds.get("tokens") or [], Reporter())
         return UpdateResult(self.stored(news, **made))
 
     def read(self, id_: str, props: Props) -> ReadResult:
@@ -83,15 +86,17 @@ class FolderProvider(Provider):
 class BootedProvider(Provider):
     """Has a pool's machine boot the pool's image from the network. Deleting it takes the machine out."""
 
-    inputs = ("node", "mac", "image")
-    memos = ("power", "kubeconfig", "cluster", "pool", "rank", "roll", "joins")
+    inputs = ("node", "mac", "image", "beside")
+    memos = ("power", "kubeconfig", "cluster", "pool", "rank", "roll", "joins", "network")
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Say in the preview which machine will restart."""
-        changed = changed_keys(olds, news, self.inputs)
-        if "image" in changed and is_known(news.get("image")) and news.get("roll"):
+        changed, moves = changed_keys(olds, news, self.inputs), clusters.is_another(olds, news)
+        if moves:
+            Reporter().warn(_moving(olds, news))
+        elif "image" in changed and is_known(news.get("image")) and news.get("roll"):
             Reporter().warn(f"{news['node']}: RESTARTS in its turn, from {olds.get('image')} to {news['image']}")
-        return DiffResult(changes=bool(changed) or _is_new_power(olds, news))
+        return DiffResult(changes=bool(changed) or moves or _is_new_power(olds, news))
 
     def create(self, props: Props) -> CreateResult:
         """Start the machine from the network, unless its cluster has it already."""
@@ -99,9 +104,11 @@ class BootedProvider(Provider):
         return CreateResult(f"{props['node']}-booted", self.stored(props, boot=boot))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        """Roll the machine to another image; all else is only stored."""
+        """Take the machine to another cluster, or roll it to another image; all else is only stored."""
         boot = str(olds.get("boot") or "")
-        if olds.get("image") != news["image"] and news.get("roll"):
+        if clusters.is_another(olds, news):
+            boot = machine.move(olds, news, Reporter())
+        elif olds.get("image") != news["image"] and news.get("roll"):
             boot = machine.roll(news, boot, Reporter())
         return UpdateResult(self.stored(news, boot=boot))
 
@@ -112,6 +119,11 @@ class BootedProvider(Provider):
     def delete(self, _id: str, props: Props) -> None:
         """Drain it, delete its Node, switch it off."""
         machine.leave(props, Reporter())
+
+
+def _moving(olds: Props, news: Props) -> str:
+    then = "RESTARTS into" if news["power"].get("kind") == "redfish" else "at its next start joins"
+    return f"{news['node']}: LEAVES {olds['cluster']} in its turn, and {then} {news['cluster']}"
 
 
 def _is_new_power(olds: Props, news: Props) -> bool:

@@ -1,35 +1,26 @@
-"""Tokens that machines join a tenant with: bootstrap tokens in its kube-system.
-
-Source: https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/. A token that has expired is refused
-by the tenant's API, and its Secret removed by the tenant's controller manager.
-"""
+"""Tokens that machines join a tenant with: bootstrap tokens in its kube-system."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
-import string
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from providers.deadline import Deadline
 from providers.errors import ProtocolError
+from providers.kubernetes import bootstrap
 from providers.kubernetes.client import Kube
 from providers.kubernetes.kubeconfig import Access
 
 LIFETIME = timedelta(hours=24)
 RENEW_BELOW = timedelta(hours=12)
-SECRETS = "/api/v1/namespaces/kube-system/secrets"
+SECRETS = bootstrap.SECRETS
 LABEL = "homelab/join-token"  # which of the tenant's tokens are this program's
 MANAGER = "homelab"
-GROUPS = "system:bootstrappers:kubeadm:default-node-token"
-_LETTERS = string.ascii_lowercase + string.digits
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+DESCRIPTION = "machines of homelab's settings join with it; renewed by `homelab up`"
 
 
 @dataclass(frozen=True)
@@ -54,14 +45,14 @@ class Token:
             "token": self.text,
             "endpoint": self.endpoint,
             "ca_hash": self.ca_hash,
-            "expires": self.expires.strftime(_TIME),
+            "expires": self.expires.strftime(bootstrap.TIME),
         }
 
 
 def is_due(expires: str, now: datetime) -> bool:
     """Whether a token that ends at `expires` has too little left for a machine that begins to join now."""
     try:
-        end = datetime.strptime(expires, _TIME).replace(tzinfo=UTC)
+        end = datetime.strptime(expires, bootstrap.TIME).replace(tzinfo=UTC)
     except (TypeError, ValueError):
         return True
     return end - now < RENEW_BELOW
@@ -74,12 +65,12 @@ def renew(kubeconfig: str, deadline: Deadline, now: datetime) -> Token:
         HomelabError: the tenant's API can't be reached in time, or refuses.
     """
     access = Access.parse(kubeconfig)
-    token = Token(_drawn(), access.server.removeprefix("https://"), ca_hash(access.ca), now + LIFETIME)
-    own = f"bootstrap-token-{token.text.partition('.')[0]}"
+    token = Token(bootstrap.drawn(), access.server.removeprefix("https://"), ca_hash(access.ca), now + LIFETIME)
+    path = bootstrap.path(token.text)
+    body = bootstrap.manifest(token.text, token.expires, DESCRIPTION, bootstrap.KUBEADM_GROUP, {LABEL: "true"})
     with Kube(kubeconfig) as tenant:
-        body = _manifest(own, token)
-        tenant.patiently(lambda: tenant.apply(f"{SECRETS}/{own}", body, MANAGER), "a token to join with", deadline)
-        remove(tenant, deadline, but=own)
+        tenant.patiently(lambda: tenant.apply(path, body, MANAGER), "a token to join with", deadline)
+        remove(tenant, deadline, but=bootstrap.secret_name(token.text))
     return token
 
 
@@ -95,7 +86,7 @@ def remove(tenant: Kube, deadline: Deadline, but: str = "") -> None:
 def is_there(kubeconfig: str, token: str) -> bool:
     """Whether a tenant still has a token. Raises HomelabError when its API can't say."""
     with Kube(kubeconfig) as tenant:
-        return tenant.look(f"{SECRETS}/bootstrap-token-{token.partition('.')[0]}") is not None
+        return tenant.look(bootstrap.path(token)) is not None
 
 
 def ca_hash(ca: str) -> str:
@@ -110,27 +101,3 @@ def ca_hash(ca: str) -> str:
         raise ProtocolError("the CA of a tenant's kubeconfig is no certificate") from None
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"sha256:{hashlib.sha256(key).hexdigest()}"
-
-
-def _drawn() -> str:
-    first, second = ("".join(secrets.choice(_LETTERS) for _ in range(length)) for length in (6, 16))
-    return f"{first}.{second}"
-
-
-def _manifest(name: str, token: Token) -> Mapping[str, Any]:
-    first, _, second = token.text.partition(".")
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "bootstrap.kubernetes.io/token",
-        "metadata": {"name": name, "namespace": "kube-system", "labels": {LABEL: "true"}},
-        "stringData": {
-            "token-id": first,
-            "token-secret": second,
-            "expiration": token.expires.strftime(_TIME),
-            "usage-bootstrap-authentication": "true",
-            "usage-bootstrap-signing": "true",
-            "auth-extra-groups": GROUPS,
-            "description": "machines of homelab's settings join with it; renewed by `homelab up`",
-        },
-    }

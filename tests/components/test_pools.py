@@ -46,9 +46,9 @@ def _made(where: str) -> Mapping[str, pulumi.runtime.MockResourceArgs]:
 
     def program() -> None:
         cluster = Cluster("cluster", {"secrets": BUNDLE})
-        netboot = Netboot(lab, pulumi.Output.secret(BUNDLE), cluster)
+        netboot = Netboot(lab, pulumi.Output.secret(BUNDLE), cluster, {})
         site = Site(lab, cluster, _provider(cluster), library())
-        netboot.start([make(site) for make in netboot.in_cluster])
+        netboot.start([make(site, []) for make in netboot.in_cluster])
 
     run: Any = pulumi.runtime.test  # has no types
     asyncio.set_event_loop(LOOP)

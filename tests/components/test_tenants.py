@@ -141,7 +141,7 @@ def test_a_lab_without_tenants_has_nothing_of_them() -> None:
 
 def test_a_lab_without_tenants_imports_nothing_of_them() -> None:
     code = (
-        "import sys; import components.platform, components.outputs;"
+        "import sys; import components.platform, components.outputs, components.pool;"
         "print([name for name in sys.modules if 'tenant' in name and not name.startswith('settings')])"
     )
     done = subprocess.run(

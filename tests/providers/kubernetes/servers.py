@@ -114,6 +114,7 @@ def _apiserver(folder: Path, host: str) -> list[str]:
         f"--service-account-key-file={folder / 'server.key'}",
         f"--service-account-signing-key-file={folder / 'server.key'}",
         "--authorization-mode=Node,RBAC",
+        "--enable-bootstrap-token-auth",
         "--disable-admission-plugins=ServiceAccount",
     ]
 

@@ -1,10 +1,12 @@
 """What a machine is given to join with: no key of the cluster, a token of its own, and only what is known of it."""
 
+import base64
 import shlex
 import time
 
 import pytest
 
+from providers.kubernetes.kubeconfig import Access
 from providers.netboot import configs, join, rolling, tokens
 from providers.talos import documents
 from providers.talos.secrets import SecretsBundle
@@ -13,6 +15,7 @@ from providers.talos.wire import pack_for_worker, unpack
 WHOLE = SecretsBundle.generate()
 WORKER = unpack(pack_for_worker(WHOLE))
 TOKEN = tokens.Token("abcdef", "0123456789abcdef", 1_800_000_000)
+ACCESS = Access("https://192.168.1.230:6443", WHOLE.kubernetes.crt, "THE ADMIN'S CERTIFICATE", "THE ADMIN'S KEY")
 TALOS = {
     "cluster": "home", "name": "box1", "mac": "02:00:00:00:01:01", "address": "", "vip": "192.168.1.230",
     "subnet": "192.168.1.0/24", "talos": "v1.13.9", "kubernetes": "v1.36.1", "installer": "factory/x:v1.13.9",
@@ -32,10 +35,10 @@ def test_a_machine_config_joins_with_its_own_token(talos: str):
 
 
 def test_no_key_of_the_cluster_travels():
-    text = configs.talos(TALOS, WORKER, TOKEN) + configs.linux({"name": "a", "server": "https://x"}, WORKER, TOKEN)
+    text = configs.talos(TALOS, WORKER, TOKEN) + configs.linux({"name": "a"}, ACCESS, TOKEN)
     assert "PRIVATE KEY" not in text
     secrets = (WHOLE.bootstrap_token, WHOLE.service_account_key, WHOLE.secretbox_secret, WHOLE.kubernetes.key)
-    assert not any(secret in text for secret in secrets)
+    assert not any(secret in text for secret in (*secrets, ACCESS.certificate, ACCESS.key))
 
 
 @pytest.mark.parametrize("talos", ["v1.11.5", "v1.13.9"])
@@ -51,12 +54,22 @@ def test_a_machine_that_nobody_named_names_itself(talos: str):
 
 
 def test_the_variables_of_a_plain_linux_survive_a_shell():
-    fields = {"name": "box1", "server": "https://192.168.1.230:6443", "labels": {"b": "2", "a": ""}, "taints": {}}
-    text = configs.linux(fields, WORKER, TOKEN)
-    found = dict(shlex.split(line)[0].split("=", 1) for line in text.splitlines())
+    fields = {"name": "box1", "labels": {"b": "2", "a": ""}, "taints": {}}
+    found = _variables(configs.linux(fields, ACCESS, TOKEN))
     assert found["HOMELAB_LABELS"] == "a=,b=2"
     assert found["HOMELAB_TOKEN"] == TOKEN.text
     assert found["HOMELAB_NODE"] == "box1"
+    assert found["HOMELAB_SERVER"] == "https://192.168.1.230:6443"
+    assert base64.b64decode(found["HOMELAB_CA"]).decode() == WHOLE.kubernetes.crt
+    assert "HOMELAB_DNS" not in found, "the start script knows the usual address"
+
+
+def test_a_plain_linux_is_told_where_another_cluster_resolves_names():
+    assert _variables(configs.linux({"name": "a", "dns": "10.112.0.10"}, ACCESS, TOKEN))["HOMELAB_DNS"] == "10.112.0.10"
+
+
+def _variables(text: str) -> dict[str, str]:
+    return dict(shlex.split(line)[0].split("=", 1) for line in text.splitlines())
 
 
 def test_a_token_says_whose_it_is_and_when_it_ends():

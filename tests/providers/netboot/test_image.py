@@ -6,15 +6,15 @@ from pathlib import Path
 import yaml
 
 from providers.netboot import configs, scripts
-from tests.providers.netboot.test_configs import TOKEN, WORKER
+from tests.providers.netboot.test_configs import ACCESS, TOKEN
 
 DEFINITION = Path(__file__).parents[3] / "images/debian"
 JOIN = DEFINITION / "mkosi.extra/usr/local/lib/homelab/join"
 
 
 def _joined(tmp_path: Path, **more: object) -> str:
-    fields = {"name": "box1", "server": "https://192.168.1.230:6443", **more}
-    (tmp_path / scripts.CONFIG_FILE.lstrip("/")).write_text(configs.linux(fields, WORKER, TOKEN))
+    fields = {"name": "box1", **more}
+    (tmp_path / scripts.CONFIG_FILE.lstrip("/")).write_text(configs.linux(fields, ACCESS, TOKEN))
     done = subprocess.run(
         ["sh", str(JOIN)], env={"HOMELAB_ROOT": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True
     )
@@ -31,13 +31,20 @@ def test_a_kubelet_starts_with_the_machines_own_token_name_and_labels(tmp_path: 
     config = yaml.safe_load((tmp_path / "etc/kubernetes/bootstrap-kubelet.conf").read_text())
     assert config["users"][0]["user"]["token"] == TOKEN.text
     assert config["clusters"][0]["cluster"]["server"] == "https://192.168.1.230:6443"
-    assert (tmp_path / "etc/kubernetes/pki/ca.crt").read_text() == WORKER.kubernetes.crt
-    assert yaml.safe_load((tmp_path / "var/lib/kubelet/config.yaml").read_text())["kind"] == "KubeletConfiguration"
+    assert (tmp_path / "etc/kubernetes/pki/ca.crt").read_text() == ACCESS.ca
+    kubelet = yaml.safe_load((tmp_path / "var/lib/kubelet/config.yaml").read_text())
+    assert (kubelet["kind"], kubelet["clusterDNS"]) == ("KubeletConfiguration", ["10.96.0.10"])
     assert not (tmp_path / "homelab.config").exists()
 
 
 def test_a_machine_that_nobody_named_joins_under_its_own_name(tmp_path: Path):
     assert "--hostname-override" not in _joined(tmp_path, name="")
+
+
+def test_pods_ask_for_names_where_the_joined_cluster_answers(tmp_path: Path):
+    _joined(tmp_path, dns="10.112.0.10")
+    kubelet = yaml.safe_load((tmp_path / "var/lib/kubelet/config.yaml").read_text())
+    assert kubelet["clusterDNS"] == ["10.112.0.10"]
 
 
 def test_the_definition_finds_its_parts():

@@ -5,91 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from providers import pace
-from providers.deadline import Deadline
 from providers.engine import Reporter
-from providers.errors import DeadlineError, RefusedError, UnreachableError
-from providers.kubernetes.drain import Drained
+from providers.errors import DeadlineError, RefusedError
 from providers.netboot import machine, power, rolling
-
-
-@dataclass
-class View:
-    boot_id: str
-    ready: bool = True
-
-
-@dataclass
-class World:
-    """What all machines and their cluster do, in order."""
-
-    nodes: dict[str, View] = field(default_factory=dict)
-    done: list[str] = field(default_factory=list)
-    dead: set[str] = field(default_factory=set)
-    away: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def note(self, text: str) -> None:
-        with self.lock:
-            self.done.append(text)
-
-
-@dataclass
-class FakeKube:
-    world: World
-
-    def __enter__(self) -> Self:
-        if self.world.away:
-            raise UnreachableError("the API is away")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def node(self, name: str) -> View | None:
-        return self.world.nodes.get(name)
-
-    def wait_ready(self, name: str, deadline: Deadline, _progress: Any) -> View:
-        return deadline.poll(lambda: self.world.nodes.get(name), f"{name}: Ready", 0.01)
-
-    def drain(self, name: str, *_: Any) -> Drained:
-        self.world.note(f"drain {name}")
-        return Drained(0)
-
-    def cordon(self, name: str, *_: Any, unschedulable: bool = True) -> bool:
-        self.world.note(f"{'cordon' if unschedulable else 'uncordon'} {name}")
-        return True
-
-    def delete_node(self, name: str, *_: Any) -> bool:
-        self.world.note(f"delete {name}")
-        return self.world.nodes.pop(name, None) is not None
-
-
-@dataclass
-class FakePower:
-    world: World
-    name: str
-    restarts: bool = True
-
-    def start(self, _say: power.Say) -> None:
-        self._boots("start")
-
-    def restart(self, _say: power.Say) -> None:
-        self._boots("restart")
-
-    def stop(self, _say: power.Say) -> None:
-        self.world.note(f"stop {self.name}")
-
-    def _boots(self, how: str) -> None:
-        self.world.note(f"{how} {self.name}")
-        before = self.world.nodes.get(self.name)
-        if self.name not in self.world.dead:
-            self.world.nodes[self.name] = View((before.boot_id if before else "boot") + "+")
+from tests.providers.netboot.fakes import FakeKube, FakePower, View, World
 
 
 @pytest.fixture
