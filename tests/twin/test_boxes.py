@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from providers.netboot import scripts, tokens
+from providers.netboot import dnsmasq, scripts, tokens
 from providers.netboot.plan import Approval, Image, Machine, Pool, Service
 from providers.redfish.client import PXE
 from tests.providers.kubernetes.servers import Cluster, cluster, process
@@ -48,7 +48,7 @@ class Place:
     @property
     def spec(self) -> dict[str, Any]:
         """The lab file."""
-        entry = f"{self.service.url}/{scripts.ENTRY}"
+        entry = f"{self.service.url}/{dnsmasq.ENTRY}"
         box = {"uuid": UUID, "mac": MAC, "address": f"{self.prefix}.21", "entry": entry}
         return {"authorized": "", "hosts": {}, "boxes": {"box1": box}, "bmc": f"{self.prefix}.9:9000",
                 "boot_s": 0.1, "scale": 0.05}  # fmt: skip
@@ -60,8 +60,8 @@ class Place:
 
     def serve(self, token: tokens.Token | None, mac: str = MAC, unknown: Approval | None = None, **given: str) -> None:
         """The scripts, and box1's config; without a token there is none."""
-        for path in [path for path in self.www.rglob("*") if path.is_file() and "images" not in path.parts]:
-            path.unlink()
+        for file in [file for file in self.www.rglob("*") if file.is_file() and "images" not in file.parts]:
+            file.unlink()
         machine = Machine("box1", mac, config="config/0f3c/join" if token else "")
         for path, text in scripts.tree(self.service, [Pool("boxes", IMAGE, (machine,), approval=unknown)]).items():
             self.put(path, text)
@@ -105,10 +105,11 @@ class Place:
 
     def event(self, kind: str, since: int = 0) -> dict[str, Any]:
         """The first event of a kind, as soon as it is there."""
-        return self.wait(lambda: next(iter(self.events(kind, since)), None), kind)
+        found: dict[str, Any] = self.wait(lambda: next(iter(self.events(kind, since)), None), kind)
+        return found
 
     def node(self) -> dict[str, Any] | None:
-        found = self.api.get("/api/v1/nodes")["items"]
+        found: list[dict[str, Any]] = self.api.get("/api/v1/nodes")["items"]
         return found[0] if found else None
 
     def ready(self, boot: str = "") -> dict[str, Any] | None:
@@ -236,7 +237,7 @@ def test_its_bmc_switches_it(place: Place):
     ],
 )
 def test_whoever_is_not_let_in_stays_out_and_says_why(
-    place: Place, token: dict[str, Any], given: dict[str, str], said: str
+    place: Place, token: dict[str, Any], given: dict[str, Any], said: str
 ):
     place.serve(place.token(**token), **given)
     since = place.switched_on()

@@ -48,12 +48,14 @@ class Start:
     token: str = field(repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()  # what its pods would ask for names
 
     @classmethod
     def read(cls, root: Path, hostname: str, version: str) -> Start:
         """Read what the start script has written into a root."""
         flags = _flags((root / "etc/default/kubelet").read_text(encoding="utf-8"))
         config = yaml.safe_load((root / flags["bootstrap-kubeconfig"].lstrip("/")).read_text(encoding="utf-8"))
+        own = yaml.safe_load((root / flags["config"].lstrip("/")).read_text(encoding="utf-8"))
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         return cls(
             name=flags.get("hostname-override", hostname),
@@ -63,6 +65,7 @@ class Start:
             token=user["token"],
             labels=dict(text.partition("=")[::2] for text in flags.get("node-labels", "").split(",") if text),
             taints=tuple(text for text in flags.get("register-with-taints", "").split(",") if text),
+            dns=tuple(own["clusterDNS"]),
         )
 
 
@@ -76,7 +79,7 @@ def _flags(text: str) -> dict[str, str]:
 async def serve(box: Box, start: Start) -> None:
     """Run the kubelet until the box loses its power; what stops it is in the journal, once for each reason."""
     said = ""
-    box.emit("joining", server=start.server, name=start.name)
+    box.emit("joining", server=start.server, name=start.name, dns=list(start.dns))
     while True:
         try:
             await _run(box, start)
