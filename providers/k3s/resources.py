@@ -70,11 +70,7 @@ class NodeProvider(Provider):
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Say in the preview which agent goes to another cluster."""
-        if is_known({key: news.get(key) for key in FIXED}) and _is_move(olds, news):
-            Reporter().warn(
-                f"{news['host']}: MOVES from {olds['cluster']} to {news['cluster']}: it is drained, and k3s is removed "
-                f"with what pods kept on it"
-            )
+        _announce_move(olds, news)
         return DiffResult(changes=bool(changed_keys(olds, news, self.inputs)))
 
     def create(self, props: Props) -> CreateResult:
@@ -102,6 +98,14 @@ class NodeProvider(Provider):
 def _is_move(olds: Props, news: Props) -> bool:
     """Whether it is an agent, stays one, and its cluster is another one."""
     return {olds["role"], news["role"]} == {"worker"} and olds["cluster"] != news["cluster"]
+
+
+def _announce_move(olds: Props, news: Props) -> None:
+    if is_known({key: news.get(key) for key in FIXED}) and _is_move(olds, news):
+        Reporter().warn(
+            f"{news['host']}: MOVES from {olds['cluster']} to {news['cluster']}: it is drained, and k3s is removed "
+            f"with what pods kept on it"
+        )
 
 
 def _minor(version: str) -> int:

@@ -13,11 +13,10 @@ import yaml
 
 from twin.hosts import k3s_agent
 from twin.hosts.k3s_pki import Authorities
-from twin.hosts.kubelet import Kubelet
+from twin.hosts.kubelet import Kubelet, kwok_rights
 from twin.hosts.servers import ELECTION, Servers
 from twin.kubernetes.api import Api, ApiError
 from twin.kubernetes.kubeconfig import kubeconfig
-from twin.kubernetes.manifests import kwok
 from twin.talos.etcd_client import EtcdClient, EtcdError
 from twin.talos.pki import client_context, write_secret
 from twin.talos.relay import Relay
@@ -80,7 +79,7 @@ class Server:
             while not await api.ready():
                 await asyncio.sleep(_POLL_S)
             self._more()
-            for path, body in [*kwok(), *self._dropped()]:
+            for path, body in [*kwok_rights(), *self._dropped()]:
                 await _applied(api, path, body)
         self.ready = True
         self._write_kubeconfig()

@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from twin.hosts.kubelet import Kubelet, Wish
+from twin.hosts.kubelet import Kubelet, Wish, kwok_rights
 from twin.hosts.servers import ELECTION, Servers
 from twin.hosts.shell import Reply, said
 from twin.hosts.units import PROGRAMS, Program
 from twin.kubernetes.api import Api, ApiError
 from twin.kubernetes.kubeconfig import kubeconfig
-from twin.kubernetes.manifests import kwok
 from twin.talos.etcd_client import EtcdClient, EtcdError
 from twin.talos.pki import Pair, client_context, issue, write_secret
 from twin.talos.relay import Relay
@@ -116,7 +115,7 @@ class Node:
                 await asyncio.sleep(_POLL_S)
             self.ready = True
             _start_more(self)
-            for path, body in kwok():
+            for path, body in kwok_rights():
                 with contextlib.suppress(ApiError):
                     await api.create(path, body)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twin.kubernetes.api import Api, ApiError
 from twin.kubernetes.kubeconfig import kubeconfig
+from twin.kubernetes.manifests import kwok
 from twin.kubernetes.node import is_ready
 from twin.talos.pki import Pair, client_context, write_secret
 from twin.talos.process import Process, program
@@ -170,3 +171,8 @@ def _taint(text: str) -> dict[str, str]:
     named, _, effect = text.rpartition(":")
     key, _, value = named.partition("=")
     return {"key": key, "value": value, "effect": effect}
+
+
+def kwok_rights() -> list[tuple[str, dict[str, Any]]]:
+    """Path and body of what kwok needs besides a kubelet's rights."""
+    return list(kwok())
