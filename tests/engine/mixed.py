@@ -103,8 +103,10 @@ class MixedLab(HostsLab):
         linux = {"release": "r1", "kernel": str(self.folder / "vmlinuz"), "initramfs": str(self.folder / "root")}
         known = before.get("boxes", {}).get("machines", {})
         cluster = {"cluster": self.pool_cluster} if self.pool_cluster else {}
+        # The twin of the boards runs real servers behind a tenant's pods, and can't on machines that others play.
+        marks = {"labels": {"example.com/rack": "left"}, "taints": {"example.com/only": "batch:NoSchedule"}}
         machines = {name: self._box(name, known.get(name, {})) for name in BOXES}
-        return {**cluster, "image": {"linux": linux}, "labels": {"example.com/rack": "left"}, "machines": machines}
+        return {**cluster, **marks, "image": {"linux": linux}, "machines": machines}
 
     def _box(self, name: str, known: dict[str, Any]) -> dict[str, Any]:
         kept = known.get("power", {}).get("redfish", {})
