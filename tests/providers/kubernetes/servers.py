@@ -55,31 +55,31 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
+def cluster(folder: Path, host: str = HOST) -> Iterator[Cluster]:
     """Start both servers, end them by their own process ids; where they are not built, the test is skipped."""
     tools = paths.servers_bin()
     if not (tools / "kube-apiserver").exists():
         pytest.skip("the servers are not built here")
     authority = Authority()
-    certificate, key = authority.issue("kube-apiserver", addresses=(HOST,))
+    certificate, key = authority.issue("kube-apiserver", addresses=(host,))
     for name, text in (("ca.pem", authority.pem), ("server.pem", certificate), ("server.key", key)):
         (folder / name).write_text(text)
-    config = kubeconfig(authority, f"https://{HOST}:6443")
+    config = kubeconfig(authority, f"https://{host}:6443")
     with ExitStack() as stack:
-        stack.enter_context(_process(folder, tools / "etcd", *_etcd(folder)))
-        server = stack.enter_context(_process(folder, tools / "kube-apiserver", *_apiserver(folder)))
+        stack.enter_context(_process(folder, tools / "etcd", *_etcd(folder, host)))
+        server = stack.enter_context(_process(folder, tools / "kube-apiserver", *_apiserver(folder, host)))
         with Kube(config) as kube:
             Deadline(START_S).poll(lambda: kube.healthy() or server.poll() is not None or None, "kube-apiserver", 0.05)
         if server.poll() is not None:
             raise RuntimeError((folder / "kube-apiserver.log").read_text()[-2000:])
         http = stack.enter_context(
-            httpx2.Client(base_url=f"https://{HOST}:6443", verify=Access.parse(config).tls(), trust_env=False)
+            httpx2.Client(base_url=f"https://{host}:6443", verify=Access.parse(config).tls(), trust_env=False)
         )
         yield Cluster(config, http)
 
 
-def _etcd(folder: Path) -> list[str]:
-    client, peer = f"http://{HOST}:2379", f"http://{HOST}:2380"
+def _etcd(folder: Path, host: str) -> list[str]:
+    client, peer = f"http://{host}:2379", f"http://{host}:2380"
     return [
         "--name=test",
         f"--data-dir={folder / 'etcd'}",
@@ -92,11 +92,11 @@ def _etcd(folder: Path) -> list[str]:
     ]
 
 
-def _apiserver(folder: Path) -> list[str]:
+def _apiserver(folder: Path, host: str) -> list[str]:
     return [
-        f"--etcd-servers=http://{HOST}:2379",
-        f"--bind-address={HOST}",
-        f"--advertise-address={HOST}",
+        f"--etcd-servers=http://{host}:2379",
+        f"--bind-address={host}",
+        f"--advertise-address={host}",
         "--secure-port=6443",
         "--endpoint-reconciler-type=none",
         "--service-cluster-ip-range=10.96.0.0/16",
