@@ -58,18 +58,16 @@ class Lab:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("moving")
     with ExitStack() as stack:
-        apis = []
-        for name, host in (("home", HOME), ("garage", GARAGE)):
+        for name in ("home", "garage", "bmc"):
             (folder / name).mkdir()
-            apis.append(stack.enter_context(cluster(folder / name, host)))
-        (folder / "bmc").mkdir()
+        home, garage = (stack.enter_context(cluster(folder / n, at)) for n, at in (("home", HOME), ("garage", GARAGE)))
         bmc = stack.enter_context(emulator(folder / "bmc", tls=True))
         toys = Toys(folder, "moving")
-        for name, api in zip(("home", "garage"), apis, strict=True):
-            (toys.folder / f"{name}.kubeconfig").write_text(api.kubeconfig)
+        (toys.folder / "home.kubeconfig").write_text(home.kubeconfig)
+        (toys.folder / "garage.kubeconfig").write_text(garage.kubeconfig)
         write(toys.folder, bmc)
-        ready(apis[0], "first")
-        yield Lab(toys, *apis, bmc)
+        ready(home, "first")
+        yield Lab(toys, home, garage, bmc)
 
 
 def write(folder: Path, bmc: Emulator, cluster: str = "home") -> None:
@@ -92,9 +90,8 @@ def write(folder: Path, bmc: Emulator, cluster: str = "home") -> None:
         "boot_service": {"address": "127.107.2.200", "folder": str(folder / "netboot")},
         "pools": {"boxes": {"cluster": cluster, "image": {"linux": image}, "machines": {"box1": machine}}},
     }  # fmt: skip
-    (folder / "lab.yaml").write_text(
-        yaml.safe_dump({"config": {f"homelab:{key}": part for key, part in config.items()}})
-    )
+    whole = {"config": {f"homelab:{section}": part for section, part in config.items()}}
+    (folder / "lab.yaml").write_text(yaml.safe_dump(whole))
     config["clusters"]["garage"]["ssh"]["key"], redfish["password"] = "key", "right"
     (folder / "plain.json").write_text(json.dumps(config))
 
