@@ -18,8 +18,10 @@ def is_another(olds: Props, news: Props) -> bool:
     """Whether machines go from one cluster to another."""
     if olds.get("beside") != news.get("beside"):
         return True
+    if not news.get("beside"):
+        return False
     before, now = _access(olds.get("kubeconfig")), _access(news.get("kubeconfig"))
-    return bool(news.get("beside") and before and now and before.ca != now.ca)
+    return bool(before and now and before.ca != now.ca)
 
 
 def is_elsewhere(olds: Props, news: Props) -> bool:

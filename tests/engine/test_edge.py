@@ -20,11 +20,11 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 
 class Toys:
-    """The toy program in a folder of its own."""
+    """The toy program, or another one without a lab, in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "toy"
-        shutil.copytree(ROOT / "tests/engine/toy", self.folder)
+    def __init__(self, folder: Path, program: str = "toy") -> None:
+        self.folder = folder / program
+        shutil.copytree(ROOT / "tests/engine" / program, self.folder)
         self.log = folder / "log"
         self.log.touch()
         self.environment = {

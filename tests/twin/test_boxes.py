@@ -146,7 +146,7 @@ class Place:
 def running_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder, prefix = tmp_path_factory.mktemp("boxes"), f"127.{random.randint(200, 250)}.{random.randint(1, 254)}"
     with ExitStack() as stack:
-        api = stack.enter_context(cluster(folder, *FLAGS, host=f"{prefix}.7"))
+        api = stack.enter_context(cluster(folder, f"{prefix}.7", *FLAGS))
         place = Place(folder, prefix, api)
         (folder / "admin.yaml").write_text(api.kubeconfig)
         (folder / "lab.yaml").write_text(yaml.safe_dump(place.spec))

@@ -55,13 +55,13 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *flags: str, host: str = HOST) -> Iterator[Cluster]:
+def cluster(folder: Path, host: str = HOST, *flags: str) -> Iterator[Cluster]:
     """Start both servers, end them by their own process ids; where they are not built, the test is skipped.
 
     Args:
         folder: for all files; the authority is `ca.pem` and `ca.key`.
-        flags: more of the API server's.
         host: that both listen on.
+        flags: more of the API server's.
     """
     tools = paths.servers_bin()
     if not (tools / "kube-apiserver").exists():

@@ -15,8 +15,10 @@ import pytest
 from providers import pace
 from providers.kubernetes.bootstrap import KUBEADM_GROUP, TALOS_GROUP, path
 from providers.netboot.resources import JoinProvider
+from providers.talos.wire import pack_for_worker
 from tests.providers.kubernetes.servers import Cluster
 from tests.providers.kubernetes.wire import Authority, kubeconfig
+from tests.providers.netboot.test_configs import TALOS, WHOLE
 
 REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 PROVIDER = JoinProvider()
@@ -54,6 +56,15 @@ def test_a_token_is_one_of_talos_and_of_kubeadm(api: Cluster):
     status, told = _who(_file(_made(_props(api.kubeconfig, "school"))))
     assert status == 201
     assert {TALOS_GROUP, KUBEADM_GROUP} <= set(told["status"]["userInfo"]["groups"])
+
+
+def test_talos_is_given_its_secrets_and_a_token_of_its_own(api: Cluster):
+    props: dict[str, Any] = {"kind": "talos", "entries": {"box1": TALOS}, "secrets": pack_for_worker(WHOLE)}
+    made = _made(_props(api.kubeconfig, **props))
+    (token,), config = made["tokens"], json.loads(made["configs"])["box1"]
+    assert config["path"].endswith("/config.yaml")
+    assert f"token: {token}." in config["text"]
+    assert _there(api, token)
 
 
 def test_a_moved_pools_tokens_are_taken_back_where_they_were(api: Cluster):
