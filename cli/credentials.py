@@ -14,7 +14,7 @@ from providers.talos.identity import stored_certificate
 from providers.talos.pki import ClientCert
 
 FILES = ("kubeconfig", "talosconfig")
-TENANTS = "tenants"  # the folder of tenants' kubeconfigs, NAME.kubeconfig
+TENANTS, CLUSTERS = "tenants", "clusters"  # folders of kubeconfigs, NAME.kubeconfig
 
 
 def leave(stack: Stack, outputs: Mapping[str, Any]) -> list[Path]:
@@ -30,19 +30,25 @@ def leave(stack: Stack, outputs: Mapping[str, Any]) -> list[Path]:
     for name in given:
         write(stack.folder / name, str(outputs[name]))
         _point(stack.local / name, Path(stack.name, name))
-    tenants = _leave_tenants(stack, outputs.get("tenants") or {}) if "kubeconfig" in outputs else []
-    return [*(stack.local / name for name in given), *tenants]
+    tenants = {name: str(found["kubeconfig"]) for name, found in (outputs.get("tenants") or {}).items()}
+    more = _leave_all(stack.folder / TENANTS, tenants) if "kubeconfig" in outputs else []
+    more += _leave_all(stack.folder / CLUSTERS, outputs.get("kubeconfigs") or {}) if outputs else []
+    return [*(stack.local / name for name in given), *more]
 
 
-def _leave_tenants(stack: Stack, tenants: Mapping[str, Any]) -> list[Path]:
-    """Write tenants' kubeconfigs, and remove those of tenants that are gone."""
-    wanted = {stack.folder / TENANTS / f"{name}.kubeconfig": found for name, found in tenants.items()}
-    for path in set((stack.folder / TENANTS).glob("*.kubeconfig")) - set(wanted):
+def _leave_all(folder: Path, kubeconfigs: Mapping[str, str]) -> list[Path]:
+    """Write the kubeconfigs of tenants or clusters, and remove those of the ones that are gone."""
+    wanted = {_named(folder, name): text for name, text in kubeconfigs.items()}
+    for path in set(folder.glob("*.kubeconfig")) - set(wanted):
         path.unlink()
-    for path, found in wanted.items():
+    for path, text in wanted.items():
         path.parent.mkdir(exist_ok=True, mode=0o700)
-        write(path, str(found["kubeconfig"]))
+        write(path, text)
     return sorted(wanted)
+
+
+def _named(folder: Path, name: str) -> Path:
+    return folder / f"{name}.kubeconfig"
 
 
 def forget(stack: Stack) -> None:
@@ -52,14 +58,23 @@ def forget(stack: Stack) -> None:
         link = stack.local / name
         if link.is_symlink() and not link.exists():
             link.unlink()
-    shutil.rmtree(stack.folder / TENANTS, ignore_errors=True)
+    for name in (TENANTS, CLUSTERS):
+        shutil.rmtree(stack.folder / name, ignore_errors=True)
     if stack.folder.is_dir() and not any(stack.folder.iterdir()):
         stack.folder.rmdir()
 
 
 def kubeconfig(stack: Stack) -> str | None:
     """The cluster's kubeconfig; None before the first `up`."""
-    path = stack.folder / "kubeconfig"
+    return _text(stack.folder / "kubeconfig")
+
+
+def kubeconfig_of(stack: Stack, folder: str, name: str) -> str | None:
+    """That of a tenant (`TENANTS`) or of a cluster beside that of Talos (`CLUSTERS`); None before its first `up`."""
+    return _text(_named(stack.folder / folder, name))
+
+
+def _text(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 

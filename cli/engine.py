@@ -54,15 +54,16 @@ class Resource:
     @property
     def is_node(self) -> bool:
         """Whether it is one of the lab's node components, not a Kubernetes Node."""
-        return self._component == "Node"
+        return self.component == "Node"
 
     @property
     def is_part(self) -> bool:
-        """Whether it is a part of the platform, which can be taken out by itself."""
-        return self._component not in ("", "Node", "ControlPlane")
+        """Whether it is something else that can be taken out by itself: a host, a part of the platform, a tenant."""
+        return self.component not in ("", "Node", "ControlPlane")
 
     @property
-    def _component(self) -> str:
+    def component(self) -> str:
+        """The kind of component that it is; "" where it is none of the program's."""
         parts = self.type.split(":")
         return parts[-1] if parts[0] == locks.PROJECT else ""
 

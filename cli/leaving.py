@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from cli import credentials
 from cli.engine import Resource
 from cli.observe import Lab
 from cli.stacks import suggestion
-from providers.errors import RefusedError, UserError
+from providers.errors import HomelabError, RefusedError, UserError
+from providers.kubernetes import departure
+from providers.kubernetes.client import Kube
 from providers.talos import leave
 from providers.talos.quorum import verdict
+from settings import Host
 
 OPERATOR, TENANT = "kamaji", "homelab:Tenant"  # the part that makes tenants, and the type of one
 
 
 @dataclass(frozen=True)
 class Leaving:
-    """A node or a part of the platform that is about to leave, and everything that leaves with it."""
+    """What is about to leave: a node, a host, a pool's machine, a cluster, a part of the platform.
+
+    Attributes:
+        parts: everything that leaves with it.
+        component: what kind of thing it is, as the program's components are called.
+    """
 
     name: str
     parts: tuple[Resource, ...]
-    is_node: bool = True
+    component: str = "Node"
 
     @property
     def target(self) -> str:
@@ -30,7 +39,7 @@ class Leaving:
 
 
 def find(resources: Sequence[Resource], name: str) -> Leaving:
-    """The node, or the part of the platform, of that name in the stack's state.
+    """The node, or whatever else can leave by itself, of that name in the stack's state.
 
     Raises:
         UserError: there is none.
@@ -45,7 +54,7 @@ def find(resources: Sequence[Resource], name: str) -> Leaving:
         raise RefusedError(
             f"{name} stays: {listed} would end with it; `homelab destroy-target {tenants[0]}` takes one out"
         )
-    return Leaving(name, tuple(_under(resources, found[name])), found[name].is_node)
+    return Leaving(name, tuple(_under(resources, found[name])), found[name].component)
 
 
 def _under(resources: Sequence[Resource], root: Resource) -> Iterator[Resource]:
@@ -57,12 +66,39 @@ def _under(resources: Sequence[Resource], root: Resource) -> Iterator[Resource]:
             yield resource
 
 
-def refuse_harm(lab: Lab, name: str) -> None:
-    """Hold a node back whose leaving would cost the cluster, by the settings and by what etcd says now.
+def refuse_harm(lab: Lab, leaving: Leaving) -> None:
+    """Hold back what would cost its cluster the quorum, by the settings and by what the cluster says now.
 
     Raises:
         RefusedError: with the reason.
     """
+    if leaving.component == "Node":
+        _refuse_node(lab, leaving.name)
+    host = lab.settings.hosts.get(leaving.name)
+    if leaving.component == "Host" and host is not None and host.is_control_plane:
+        _refuse_host(lab, host)
+
+
+def _refuse_host(lab: Lab, host: Host) -> None:
+    declared = [one.name for one in lab.settings.hosts_of(host.cluster) if one.is_control_plane]
+    if declared == [host.name]:
+        raise RefusedError(
+            f"{host.name} stays: it is the last control plane of {host.cluster}; "
+            f"`homelab destroy-target {host.cluster}` ends that cluster"
+        )
+    kubeconfig = credentials.kubeconfig_of(lab.stack, credentials.CLUSTERS, host.cluster)
+    if kubeconfig is None:
+        return  # no such cluster has come up here yet
+    try:
+        with Kube(kubeconfig) as kube:
+            reason = departure.why_not_leave(kube, host.name)
+    except HomelabError as error:
+        reason = f"it can't be known what its leaving costs: {error}"
+    if reason:
+        raise RefusedError(f"{host.name} stays: {reason}")
+
+
+def _refuse_node(lab: Lab, name: str) -> None:
     node = lab.settings.nodes.get(name)
     if node is not None and not node.is_control_plane:
         return
@@ -86,14 +122,14 @@ def refuse_harm(lab: Lab, name: str) -> None:
 
 def story(lab: Lab, leaving: Leaving) -> list[str]:
     """What will happen, step by step."""
-    return _node_story(lab, leaving) if leaving.is_node else _part_story(leaving)
+    return [step for step in STORIES.get(leaving.component, _part_story)(lab, leaving) if step]
 
 
 def _node_story(lab: Lab, leaving: Leaving) -> list[str]:
     node = lab.settings.nodes.get(leaving.name)
     control_plane = node is not None and node.is_control_plane
     stores = lab.settings.platform.on("longhorn")
-    steps = [
+    return [
         "replicas of Longhorn's volumes move to other nodes; with the last healthy one it stays" if stores else "",
         "its pods are evicted, as far as disruption budgets let them go in time",
         "it leaves etcd (a healthy peer removes it if it is dead)" if control_plane else "",
@@ -101,16 +137,55 @@ def _node_story(lab: Lab, leaving: Leaving) -> list[str]:
         "its disk's STATE and EPHEMERAL partitions are wiped; what pods kept on it is lost",
         "it is powered off",
     ]
-    return [step for step in steps if step]
 
 
-def _part_story(leaving: Leaving) -> list[str]:
+def _host_story(lab: Lab, leaving: Leaving) -> list[str]:
+    host = lab.settings.hosts.get(leaving.name)
+    return [
+        "its pods are evicted, as far as disruption budgets let them go in time",
+        "it leaves etcd, if its cluster has one" if host is not None and host.is_control_plane else "",
+        "its Node object is deleted",
+        "Kubernetes is removed from it, with what pods kept there; its system stays, and it stays on",
+    ]
+
+
+def _machine_story(_lab: Lab, _leaving: Leaving) -> list[str]:
+    return [
+        "its pods are evicted, as far as disruption budgets let them go in time",
+        "its Node object is deleted",
+        "it is switched off, where its BMC can",
+    ]
+
+
+def _cluster_story(_lab: Lab, leaving: Leaving) -> list[str]:
+    hosts = ", ".join(part.name for part in leaving.parts if part.component == "Host")
+    return [
+        f"the whole cluster ends, and everything that it stored: {hosts}",
+        "Kubernetes is removed from these hosts; their systems stay, and they stay on",
+    ]
+
+
+def _card_story(_lab: Lab, _leaving: Leaving) -> list[str]:
+    return ["it is forgotten; what is written on the card stays"]
+
+
+def _part_story(_lab: Lab, leaving: Leaving) -> list[str]:
     claims = [part.name for part in leaving.parts if part.type.endswith(":PersistentVolumeClaim")]
     objects = sum(1 for part in leaving.parts if part.type.startswith("kubernetes:") and "helm.sh" not in part.type)
-    steps = [
+    return [
         f"its {objects} Kubernetes objects are deleted",
         f"its volume claims are deleted, and what they hold goes the way of their storage class: {', '.join(claims)}"
         if claims
         else "",
     ]
-    return [step for step in steps if step]
+
+
+STORIES: dict[str, Callable[[Lab, Leaving], list[str]]] = {
+    "Node": _node_story,
+    "Host": _host_story,
+    "PoolNode": _machine_story,
+    "K3s": _cluster_story,
+    "Kubeadm": _cluster_story,
+    "Card": _card_story,
+}
+"""By component; everything else is a part of the platform."""

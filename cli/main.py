@@ -134,22 +134,21 @@ def destroy(ctx: typer.Context, stack: StackName = "twin", yes: Yes = False) -> 
 @app.command("destroy-target", context_settings=THROUGH)
 def destroy_target(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The node, or the part of the platform, as the settings call it.")],
+    name: Annotated[str, typer.Argument(help="The node, host, machine or part, as the settings call it.")],
     stack: StackName = "twin",
     yes: Yes = False,
 ) -> None:
     """Take one node out: drain, leave etcd, reset, power off. It asks first; the next `up` brings it back.
 
     A dead node can leave too. It never touches another node, and refuses when etcd would lose its quorum. To keep
-    the node out, set `disabled: true` in its settings. A part of the platform, such as `traefik`, leaves the same way:
-    its objects are deleted, and nothing else is.
+    the node out, set `disabled: true` in its settings. A host, a pool's machine, or a part of the platform such as
+    `traefik` leaves the same way; what will happen to it is said before.
     """
     chosen = stacks.find(stack)
     engine = _prepared(chosen, "destroy-target")
     found = leaving.find(engine.resources(), name)
     lab = observe.open_lab(chosen)
-    if found.is_node:
-        leaving.refuse_harm(lab, name)
+    leaving.refuse_harm(lab, found)
     words.say(f"{name} leaves {chosen.name}, and nothing else does:")
     for step in leaving.story(lab, found):
         words.say(f"  - {step}")

@@ -7,8 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from cli import credentials
+from cli import credentials, observe_clusters
 from cli.engine import Engine
+from cli.observe_clusters import ClusterStatus, MachineStatus
 from cli.stacks import Stack
 from providers.errors import AuthError, HomelabError
 from providers.kubernetes.client import Kube, NodeView
@@ -96,11 +97,19 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """What `homelab status --json` prints."""
+    """What `homelab status --json` prints.
+
+    Attributes:
+        cluster: that of Talos; `nodes` are its nodes on boards.
+        clusters: those beside it, and tenants.
+        machines: hosts, and machines of pools.
+    """
 
     cluster: dict[str, Any]
     nodes: list[NodeStatus]
     vip: dict[str, str | None]
+    clusters: list[ClusterStatus]
+    machines: list[MachineStatus]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, in the documented shape."""
@@ -108,20 +117,23 @@ class Status:
 
 
 def observe(lab: Lab) -> Status:
-    """Ask boards, nodes, etcd and the API, all at once. Raises nothing for what does not answer."""
+    """Ask boards, nodes, etcd and the APIs, all at once. Raises nothing for what does not answer."""
     nodes, certificate = lab.settings.nodes, lab.certificate
-    threads = ThreadPoolExecutor(2 * len(nodes) + len(lab.settings.boards) + 4)
+    threads = ThreadPoolExecutor(2 * len(nodes) + len(lab.settings.boards) + 5)
     try:
         powers = {name: threads.submit(power, board) for name, board in lab.settings.boards.items()}
         modes = {n: threads.submit(mode, str(node.address), certificate) for n, node in nodes.items()}
         holders = {n: threads.submit(holds, a, lab.vip, certificate) for n, a in lab.control_planes.items()}
         etcd = threads.submit(_etcd, lab)
         answer = threads.submit(kubernetes, lab)
+        further = threads.submit(observe_clusters.observe, lab.stack, lab.settings)
         version, ready = _result(answer, (None, None))
         return Status(
             cluster=_cluster(lab, version, _result(etcd, None)),
             nodes=[_row(node, powers, modes, ready) for node in nodes.values()],
             vip={"address": lab.vip, "holder": next((n for n, held in holders.items() if _result(held, False)), None)},
+            clusters=further.result()[0],
+            machines=further.result()[1],
         )
     finally:
         threads.shutdown(wait=False, cancel_futures=True)

@@ -70,8 +70,21 @@ def style(cell: str) -> str:
 
 
 def show(status: Status) -> None:
-    """The status, for people."""
-    cluster, out = status.cluster, console()
+    """The status, for people: of what there is."""
+    out = console()
+    if status.nodes:
+        _show_nodes(status, out)
+    if status.clusters:
+        rows = ((c.name, c.kind, c.api, c.kubernetes or "-", c.endpoint or "-") for c in status.clusters)
+        out.print(table(("cluster", "kind", "api", "kubernetes", "endpoint"), rows))
+        out.print()
+    if status.machines:
+        machines = ((m.name, m.cluster, m.role, m.address or "-", _ready(m.ready)) for m in status.machines)
+        out.print(table(("machine", "cluster", "role", "address", "ready"), machines))
+
+
+def _show_nodes(status: Status, out: Console) -> None:
+    cluster = status.cluster
     etcd = cluster["etcd"]
     members = f"{etcd['healthy']} of {etcd['members']} members healthy" if etcd else "unknown"
     out.print(
@@ -92,6 +105,8 @@ def show(status: Status) -> None:
     out.print()
     rows = ((n.name, n.role, n.address, n.power, n.talos, _ready(n.ready)) for n in status.nodes)
     out.print(table(("node", "role", "address", "power", "talos", "ready"), rows))
+    if status.clusters or status.machines:
+        out.print()
 
 
 def _ready(ready: bool | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from providers import locks, pace
@@ -12,15 +11,12 @@ from providers.engine import Reporter
 from providers.errors import RefusedError
 from providers.kubernetes import departure
 from providers.kubernetes.client import Kube, NodeView
-from providers.talos.quorum import verdict
 
 READY_S = 900.0
 API_S = 120.0
 MEMBER_S = 120.0
 ONE_AFTER_THE_OTHER_S = 1800.0
-ETCD_ROLE = "node-role.kubernetes.io/etcd"
-SERVER_ROLE = "node-role.kubernetes.io/control-plane"
-REMOVE, REMOVED = "etcd.k3s.cattle.io/remove", "etcd.k3s.cattle.io/removed-node-name"
+REMOVE, REMOVED = "etcd.k3s.cattle.io/remove", departure.REMOVED
 
 
 def join(props: Props, report: Reporter) -> None:
@@ -43,17 +39,6 @@ def is_gone(props: Props, report: Reporter) -> bool:
     return departure.is_unknown(props["kubeconfig"], props["host"], report)
 
 
-def why_not_leave(kube: Kube, name: str) -> str | None:
-    """Why a node must not leave, by etcd's quorum; None where it may."""
-    items = (kube.look("/api/v1/nodes") or {}).get("items", [])
-    servers = {item["metadata"]["name"]: item for item in items if SERVER_ROLE in item["metadata"].get("labels", {})}
-    members = {key: item for key, item in servers.items() if ETCD_ROLE in item["metadata"]["labels"]}
-    members = {key: item for key, item in members.items() if REMOVED not in _annotations(item)}
-    if name in servers and len(servers) == 1:
-        return verdict([name], [name], name)
-    return verdict(list(members), [key for key, item in members.items() if _ready(item)], name)
-
-
 def leave(props: Props, report: Reporter) -> None:
     """Take the node out: pods, etcd, Node, password. What is done is no error; what fails leaves it as it is.
 
@@ -66,7 +51,7 @@ def leave(props: Props, report: Reporter) -> None:
     with locks.held(lock, f"taking {name} out", Deadline(ONE_AFTER_THE_OTHER_S), report.progress):
         with Kube(props["kubeconfig"]) as kube:
             reason, beside = kube.patiently(
-                lambda: (why_not_leave(kube, name), another_server(kube, name, int(props["api_port"]))),
+                lambda: (departure.why_not_leave(kube, name), another_server(kube, name, int(props["api_port"]))),
                 f"{kube.server}: the API",
                 Deadline(pace.limit(API_S)),
             )
@@ -80,9 +65,8 @@ def another_server(kube: Kube, name: str, port: int) -> str | None:
 
     The shared address may lead to the server that leaves, whose API is silent once its etcd is out.
     """
-    items = (kube.look("/api/v1/nodes") or {}).get("items", [])
-    staying = [item for item in items if SERVER_ROLE in item["metadata"].get("labels", {}) and _ready(item)]
-    views = [view for view in map(NodeView.parse, staying) if view.name != name and view.addresses]
+    found = map(NodeView.parse, departure.control_planes(kube).values())
+    views = [view for view in found if view.ready and view.name != name and view.addresses]
     return f"https://{views[0].addresses[0]}:{port}" if views else None
 
 
@@ -102,7 +86,9 @@ def _leave_etcd(kube: Kube, name: str, report: Reporter) -> None:
     path = f"/api/v1/nodes/{name}"
     deadline = Deadline(pace.limit(MEMBER_S))
     node = kube.patiently(lambda: (kube.look(path),), path, deadline)[0]
-    if node is None or ETCD_ROLE not in node["metadata"].get("labels", {}) or REMOVED in _annotations(node):
+    if node is None or REMOVED in departure.notes(node):
+        return
+    if departure.ETCD_ROLE not in node["metadata"].get("labels", {}):
         return
     report.progress("leaving etcd")
     kube.merge(path, {"metadata": {"annotations": {REMOVE: "true"}}}, deadline)
@@ -111,12 +97,4 @@ def _leave_etcd(kube: Kube, name: str, report: Reporter) -> None:
 
 def _is_out(kube: Kube, path: str) -> bool | None:
     node = kube.look(path)
-    return True if node is None or _annotations(node).get(REMOVED) else None
-
-
-def _annotations(item: Mapping[str, Any]) -> Mapping[str, str]:
-    return item["metadata"].get("annotations") or {}
-
-
-def _ready(item: Mapping[str, Any]) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in item.get("status", {}).get("conditions", []))
+    return True if node is None or departure.notes(node).get(REMOVED) else None

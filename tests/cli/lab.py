@@ -11,6 +11,7 @@ from cli.stacks import Stack
 from settings import Settings, from_values
 
 VIP = "127.107.2.230"
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBvCgBXvMRTN1LL7xVdbiGtEsH0zKl7ZJm{}qP0pJfGBs"
 
 
 def settings(control_planes: int = 1, workers: int = 1) -> Settings:
@@ -38,3 +39,21 @@ def settings(control_planes: int = 1, workers: int = 1) -> Settings:
 def lab(root: Path, **counts: int) -> Lab:
     """That lab before its first `up`."""
     return Lab(Stack("homelab", root), settings(**counts), certificate=None, kubeconfig=None)
+
+
+def garage(root: Path, servers: int = 1) -> Lab:
+    """A lab of Linux hosts alone, rpi1 and on, in a k3s cluster; before its first `up`."""
+    cluster = {"endpoint": {"vip": VIP}, "talos": {"version": "v1.13.9"}, "kubernetes": {"version": "v1.36.1"}}
+    further = {"k3s": {"version": "v1.36.1+k3s1"}, "endpoint": {"vip": "127.107.2.5"} if servers > 1 else {}}
+    hosts = {
+        f"rpi{i}": {
+            "cluster": "garage",
+            "role": "controlplane" if i <= servers else "worker",
+            "address": f"127.107.2.{20 + i}",
+            "ssh": {"host_key": HOST_KEY.format(i), "key": "geheim"},
+        }
+        for i in range(1, servers + 2)
+    }
+    sections = {"cluster": cluster, "boards": {}, "nodes": {}, "clusters": {"garage": further}, "hosts": hosts}
+    known = from_values({name: json.dumps(section) for name, section in sections.items()})
+    return Lab(Stack("homelab", root), known, certificate=None, kubeconfig=None)

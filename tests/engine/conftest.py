@@ -24,3 +24,29 @@ def lab(cold: Sandbox) -> Sandbox:
     """The same, converged: four Ready nodes."""
     cold.up().ok()
     return cold
+
+
+@pytest.fixture(scope="module")
+def cold_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A control plane and a worker that are still blank."""
+    sandbox = Sandbox(tmp_path_factory.mktemp("lab"), two=True).prepare()
+    yield sandbox
+    sandbox.end()
+
+
+@pytest.fixture(scope="module")
+def two(cold_two: Sandbox) -> Sandbox:
+    """The same, converged."""
+    cold_two.up().ok()
+    return cold_two
+
+
+@pytest.fixture(scope="module", params=["two", pytest.param("four", marks=pytest.mark.slow)])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """Two Ready nodes, and in the whole run four as well."""
+    sandbox = Sandbox(tmp_path_factory.mktemp(request.param), two=request.param == "two").prepare()
+    try:
+        sandbox.up().ok()
+        yield sandbox
+    finally:
+        sandbox.end()

@@ -72,6 +72,7 @@ class Sandbox:
     prefix: str = field(default_factory=free_prefix)
     time_scale: str = ""  # real seconds for one of a device; the lab's own where it is not given
     platform: bool = False  # what runs on the cluster takes minutes, and most tests are about the nodes
+    two: bool = False  # node1 and node4 alone, a control plane and a worker: half the time, where that is enough
 
     def prepare(self) -> Sandbox:
         """Copy the program, and move the shipped settings and lab to addresses of this test's own."""
@@ -87,6 +88,8 @@ class Sandbox:
             text = (ROOT / name).read_text(encoding="utf-8")
             if not self.platform:
                 text = text.split("  homelab:platform:\n")[0]  # the last section
+            if self.two:
+                text = re.sub(r"    node[23]:\n(      .*\n)+", "", text)
             self.write(name, re.sub(r"127\.\d+\.\d+(?=\.\d)", self.prefix, text))
         return self
 

@@ -39,18 +39,18 @@ def listening(prefix: str) -> list[str]:
     return found
 
 
-def test_destroy_with_every_api_down(lab: Sandbox) -> None:
-    assert listening(lab.prefix), "the check must see the running lab"
-    for module in lab.count("flash_done"):
-        lab.twin("fault", "etcd-down", "--node", module)
-    lab.run("destroy", "--yes").ok()
-    assert {node["power"] for node in lab.status()["nodes"]} == {"off"}
-    assert not any(name.startswith("node") for name in lab.names())
+def test_destroy_with_every_api_down(either: Sandbox) -> None:
+    assert listening(either.prefix), "the check must see the running lab"
+    for module in either.count("flash_done"):
+        either.twin("fault", "etcd-down", "--node", module)
+    either.run("destroy", "--yes").ok()
+    assert {node["power"] for node in either.status()["nodes"]} == {"off"}
+    assert not any(name.startswith("node") for name in either.names())
 
 
-def test_down_leaves_no_process_and_no_port(lab: Sandbox) -> None:
-    assert processes(lab.folder)
-    lab.run("down", "--yes").ok()
-    assert processes(lab.folder) == []
-    assert listening(lab.prefix) == []
-    assert not lab.twin_state.exists()
+def test_down_leaves_no_process_and_no_port(either: Sandbox) -> None:
+    assert processes(either.folder)
+    either.run("down", "--yes").ok()
+    assert processes(either.folder) == []
+    assert listening(either.prefix) == []
+    assert not either.twin_state.exists()

@@ -88,7 +88,9 @@ def test_nothing_cluster_wide_depends_on_a_node(lab: Sandbox) -> None:
         assert not recorded & of_nodes, item["urn"]
 
 
-@pytest.mark.parametrize("which", ["worker", "control plane", "bootstrapped first"])
+@pytest.mark.parametrize(
+    "which", ["worker", pytest.param("control plane", marks=pytest.mark.slow), "bootstrapped first"]
+)
 def test_one_out_and_back(lab: Sandbox, which: str) -> None:
     first = bootstrapped(lab)
     other = next(name for name in NODES[:3] if name != first)

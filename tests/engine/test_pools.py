@@ -42,14 +42,14 @@ def _sections(lab: Sandbox) -> str:
 
 
 @pytest.fixture(scope="module")
-def pools(cold: Sandbox) -> Sandbox:
-    """Four Ready nodes, and two pools."""
-    cold.write("vmlinuz", "a kernel")
-    cold.write("root", "a root")
-    path = cold.folder / cold.settings
-    path.write_text(path.read_text() + _sections(cold))
-    cold.up().ok()
-    return cold
+def pools(cold_two: Sandbox) -> Sandbox:
+    """Two Ready nodes, and two pools."""
+    cold_two.write("vmlinuz", "a kernel")
+    cold_two.write("root", "a root")
+    path = cold_two.folder / cold_two.settings
+    path.write_text(path.read_text() + _sections(cold_two))
+    cold_two.up().ok()
+    return cold_two
 
 
 def _www(lab: Sandbox) -> Path:

@@ -42,19 +42,19 @@ def age(lab: Sandbox, days: int) -> None:
     lab.pulumi("stack", "import", "--file", str(path))
 
 
-def test_certificates_with_enough_time_are_left_alone(lab: Sandbox) -> None:
-    assert min(left(lab)) > 360
-    age(lab, 40)
-    assert "talos:Cluster cluster update" not in lab.run("preview").ok().output
+def test_certificates_with_enough_time_are_left_alone(two: Sandbox) -> None:
+    assert min(left(two)) > 360
+    age(two, 40)
+    assert "talos:Cluster cluster update" not in two.run("preview").ok().output
 
 
-def test_expiring_certificates_are_issued_again_by_up(lab: Sandbox) -> None:
-    age(lab, 20)
-    before = len(lab.events())
-    assert "talos:Cluster cluster update" in lab.run("preview").ok().output
-    lab.up().ok()
-    assert min(left(lab)) > 360
-    assert not {e["kind"] for e in lab.events()[before:]} & {"config_applied", "boot_started", "reset", "flash_started"}
-    lab.preview_unchanged().ok()
-    key = yaml.safe_load((lab.folder / ".homelab" / "kubeconfig").read_text(encoding="utf-8"))["users"][0]["user"]
+def test_expiring_certificates_are_issued_again_by_up(two: Sandbox) -> None:
+    age(two, 20)
+    before = len(two.events())
+    assert "talos:Cluster cluster update" in two.run("preview").ok().output
+    two.up().ok()
+    assert min(left(two)) > 360
+    assert not {e["kind"] for e in two.events()[before:]} & {"config_applied", "boot_started", "reset", "flash_started"}
+    two.preview_unchanged().ok()
+    key = yaml.safe_load((two.folder / ".homelab" / "kubeconfig").read_text(encoding="utf-8"))["users"][0]["user"]
     assert b"PRIVATE KEY" in base64.b64decode(key["client-key-data"])

@@ -31,41 +31,41 @@ def named(found: tuple[Step, ...], owner: str) -> dict[str, str]:
     return {step.kind: step.op for step in found if step.owner == owner}
 
 
-def test_the_engines_own_log_tells_each_step_and_no_secret(cold: Sandbox) -> None:
-    raw = cold.folder / "raw.jsonl"
-    cold.run("up", "--yes", "--", "--event-log", str(raw)).ok()  # the last one that is given counts
+def test_the_engines_own_log_tells_each_step_and_no_secret(cold_two: Sandbox) -> None:
+    raw = cold_two.folder / "raw.jsonl"
+    cold_two.run("up", "--yes", "--", "--event-log", str(raw)).ok()  # the last one that is given counts
     found = read(raw)
     assert named(found, "node1") == {"Flash": "create", "Power": "create", "Machine": "create", "Member": "create"}
     assert all(step.ended is not None and not step.failed for step in found)
     flash = next(step for step in found if step.name == "node1-flash")
     assert "flashed" in flash.word
     text = raw.read_text(encoding="utf-8")
-    secrets = known(cold)
+    secrets = known(cold_two)
     assert len(secrets) > 20
     assert [secret[:6] for secret in secrets if secret in text] == []
 
 
-def test_each_run_leaves_a_record_of_what_it_did(cold: Sandbox) -> None:
-    cold.up().ok()
-    assert (last(cold).verb, last(cold).outcome, last(cold).steps) == ("up", "done", ())
-    cold.run("destroy-target", "node3", "--yes").ok()
-    gone = last(cold)
+def test_each_run_leaves_a_record_of_what_it_did(cold_two: Sandbox) -> None:
+    cold_two.up().ok()
+    assert (last(cold_two).verb, last(cold_two).outcome, last(cold_two).steps) == ("up", "done", ())
+    cold_two.run("destroy-target", "node4", "--yes").ok()
+    gone = last(cold_two)
     assert (gone.verb, gone.outcome) == ("destroy", "done")
-    assert set(named(gone.steps, "node3").values()) == {"delete"}
-    cold.up().ok()
-    back = last(cold)
-    assert set(named(back.steps, "node3")) == {"Flash", "Power", "Machine", "Member"}
-    assert {step.owner for step in back.steps} == {"node3"}
+    assert set(named(gone.steps, "node4").values()) == {"delete"}
+    cold_two.up().ok()
+    back = last(cold_two)
+    assert set(named(back.steps, "node4")) == {"Flash", "Power", "Machine", "Member"}
+    assert {step.owner for step in back.steps} == {"node4"}
     assert back.changes["create"] >= 4
-    secrets = known(cold)
-    for path in run_log.paths(Stack(cold.stack, cold.folder)):
+    secrets = known(cold_two)
+    for path in run_log.paths(Stack(cold_two.stack, cold_two.folder)):
         text = path.read_text(encoding="utf-8")
         assert [secret[:6] for secret in secrets if secret in text] == []
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert len(text) < 200_000
 
 
-def test_a_preview_leaves_one_too(cold: Sandbox) -> None:
-    cold.run("preview").ok()
-    found = last(cold)
+def test_a_preview_leaves_one_too(cold_two: Sandbox) -> None:
+    cold_two.run("preview").ok()
+    found = last(cold_two)
     assert (found.verb, found.outcome, found.previewing, found.steps) == ("preview", "done", True, ())

@@ -117,7 +117,7 @@ def test_a_short_soak(lab: Lab) -> None:
     lab.furnish(Known(), storage=False, scale=SHORT_SCALE)
     lab.up().ok()
     print(f"HOMELAB_SOAK_SEED={SEED}")
-    soak(lab, SEED, hours=0.25, least=4, scale=SHORT_SCALE)
+    soak(lab, SEED, hours=0.1, least=2, scale=SHORT_SCALE)
 
 
 @pytest.mark.engine

@@ -24,29 +24,29 @@ def touched(lab: Sandbox, since: int) -> set[str]:
     return {event["kind"] for event in lab.events()[since:]} & TOUCHING
 
 
-def test_without_a_credential_it_stops_and_touches_nothing(lab: Sandbox) -> None:
-    credentials, kept = lab.folder / ".homelab" / lab.stack, lab.folder / "kept"
+def test_without_a_credential_it_stops_and_touches_nothing(either: Sandbox) -> None:
+    credentials, kept = either.folder / ".homelab" / either.stack, either.folder / "kept"
     kept.mkdir()
     for name in FILES:
         shutil.move(credentials / name, kept / name)
-    before = len(lab.events())
-    lose_state(lab)
-    done = lab.up()
+    before = len(either.events())
+    lose_state(either)
+    done = either.up()
     assert done.code != 0
     assert "already configured" in done.output
-    assert f".homelab/{lab.stack}/talosconfig" in done.output
-    assert touched(lab, before) == set()
+    assert f".homelab/{either.stack}/talosconfig" in done.output
+    assert touched(either, before) == set()
     for name in FILES:
         shutil.move(kept / name, credentials / name)
 
 
-def test_with_the_talosconfig_everything_is_adopted(lab: Sandbox) -> None:
-    before = len(lab.events())
-    lose_state(lab)
-    lab.up().ok()
-    assert touched(lab, before) == set()
-    assert all(node["ready"] is True for node in lab.status()["nodes"])
-    lab.preview_unchanged().ok()
-    lab.run("destroy-target", "node4", "--yes").ok()
-    lab.up().ok()
-    assert set(lab.count("flash_done").values()) == {1}
+def test_with_the_talosconfig_everything_is_adopted(either: Sandbox) -> None:
+    before = len(either.events())
+    lose_state(either)
+    either.up().ok()
+    assert touched(either, before) == set()
+    assert all(node["ready"] is True for node in either.status()["nodes"])
+    either.preview_unchanged().ok()
+    either.run("destroy-target", "node4", "--yes").ok()
+    either.up().ok()
+    assert set(either.count("flash_done").values()) == {1}

@@ -62,10 +62,34 @@ def asked(lab: Sandbox, since: int) -> list[str]:
     return [event["node"] for event in lab.events()[since:] if event["kind"] == "upgrade_asked"]
 
 
+def upgraded(lab: Sandbox, since: int) -> list[tuple[str, str]]:
+    """Who was asked to upgrade and who proved it, in order."""
+    steps = ("upgrade_asked", "upgrade_proved")
+    return [(event["kind"], event["node"]) for event in lab.events()[since:] if event["kind"] in steps]
+
+
 def all_ready(lab: Sandbox) -> bool:
     return all(node["ready"] is True for node in lab.status()["nodes"])
 
 
+def test_two_nodes_in_order_and_no_jump(cold_two: Sandbox) -> None:
+    """What the tests after it do with four, in short."""
+    versions(cold_two, FIRST, KUBE_FIRST)
+    cold_two.up().ok()
+    since = len(cold_two.events())
+    versions(cold_two, THIRD, KUBE_FIRST)
+    assert f"Talos goes minor by minor: from {FIRST} to the last v1.12 first" in cold_two.run("preview").output
+    assert cold_two.events()[since:] == []
+    versions(cold_two, SECOND, KUBE_FIRST)
+    up(cold_two).ok()
+    assert upgraded(cold_two, since) == [
+        (kind, module) for module in ("m1", "m4") for kind in ("upgrade_asked", "upgrade_proved")
+    ]
+    assert all_ready(cold_two)
+    cold_two.preview_unchanged().ok()
+
+
+@pytest.mark.slow
 def test_a_jump_over_a_minor_is_refused_before_anything_is_touched(old: Sandbox) -> None:
     since = len(old.events())
     versions(old, THIRD, KUBE_FIRST)
@@ -77,6 +101,7 @@ def test_a_jump_over_a_minor_is_refused_before_anything_is_touched(old: Sandbox)
     assert old.events()[since:] == []
 
 
+@pytest.mark.slow
 def test_the_preview_says_who_drains_and_reboots_and_in_which_order(old: Sandbox) -> None:
     versions(old, SECOND, KUBE_FIRST)
     said = old.run("preview").ok().output
@@ -85,13 +110,15 @@ def test_the_preview_says_who_drains_and_reboots_and_in_which_order(old: Sandbox
         assert f"{rank}. {node} ({kind}) drains and reboots: Talos {FIRST} -> {SECOND}" in said, said[-3000:]
 
 
+@pytest.mark.slow
 def test_one_control_plane_at_a_time_and_each_proved_before_the_next(old: Sandbox) -> None:
     since = len(old.events())
     with ApiGap(kubeconfig(old)) as gap:
         up(old).ok()
     print(f"longest API gap over the upgrade of four nodes: {gap.longest_s:.2f} s")
-    steps = [(e["kind"], e["node"]) for e in old.events()[since:] if e["kind"] in ("upgrade_asked", "upgrade_proved")]
-    assert steps == [(kind, module) for module in MODULES for kind in ("upgrade_asked", "upgrade_proved")]
+    assert upgraded(old, since) == [
+        (kind, module) for module in MODULES for kind in ("upgrade_asked", "upgrade_proved")
+    ]
     assert all_ready(old)
     old.preview_unchanged().ok()
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from providers.k3s import files, membership, resources
+from providers.kubernetes import departure
 from providers.ssh.resources import PreparedProvider
 
 OLD = {
@@ -76,7 +77,7 @@ BOTH = "control-plane etcd"
     ],
 )
 def test_who_may_leave(nodes: Nodes, name: str, word: str | None):
-    reason = membership.why_not_leave(nodes, name)  # type: ignore[arg-type]
+    reason = departure.why_not_leave(nodes, name)  # type: ignore[arg-type]
     assert reason is None if word is None else word in (reason or "")
 
 
