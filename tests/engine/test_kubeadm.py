@@ -26,8 +26,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeadmLab]:
 
 
 def nodes(lab: KubeadmLab) -> dict[str, bool]:
+    """Asked again where a balancer has not yet seen that a control plane is gone."""
     with Kube(lab.kubeconfig()) as kube:
-        return {node.name: node.ready for node in kube.nodes()}
+        return {node.name: node.ready for node in kube.patiently(kube.nodes, "Nodes", Deadline(20))}
 
 
 def test_it_comes_up_behind_the_balancers(lab: KubeadmLab):
