@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -38,9 +38,18 @@ class Authorities:
 
     def copy(self, other: Authorities) -> None:
         """Those of another server."""
+        self.take(other.content())
+
+    def content(self) -> dict[str, bytes]:
+        """All that servers share: path below the folder -> content."""
+        paths = [f"{name}.{end}" for name in AUTHORITIES for end in ("crt", "key")]
+        return {path: (self.folder / path).read_bytes() for path in (*paths, _SERVICE_KEY)}
+
+    def take(self, content: Mapping[str, bytes]) -> None:
+        """Become what `content` gave elsewhere, or at another time."""
         for name in AUTHORITIES:
-            self._put(name, other.pair(name))
-        write_secret(self.folder / _SERVICE_KEY, (other.folder / _SERVICE_KEY).read_bytes())
+            self._put(name, Pair(content[f"{name}.crt"], content[f"{name}.key"]))
+        write_secret(self.folder / _SERVICE_KEY, content[_SERVICE_KEY])
 
     def pair(self, name: str) -> Pair:
         """One of them."""
