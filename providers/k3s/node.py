@@ -83,9 +83,9 @@ def _install(host: Host, props: Props, report: Reporter) -> None:
         return
     if upgrading:
         with _away(host, props, report):
-            _restart(host, unit, report)
+            restart(host, unit, report)
     else:
-        _restart(host, unit, report)
+        restart(host, unit, report)
 
 
 def _configure(host: Host, props: Props, report: Reporter) -> bool:
@@ -198,7 +198,7 @@ def _admin(server: Host, props: Mapping[str, Any]) -> str:
     return files.kubeconfig(given, str(props["cluster"]), f"https://{server.target.address}:{int(props['api_port'])}")
 
 
-def _restart(host: Host, unit: str, report: Reporter) -> None:
+def restart(host: Host, unit: str, report: Reporter) -> None:
     """Start it anew and wait until it says that it is ready."""
     report.progress(f"starts {unit}")
     host.run(f"systemctl enable {unit}")
