@@ -148,14 +148,14 @@ def _join_token(host: Host, props: Props, report: Reporter) -> bool:
     """A token of a few minutes for an agent that is not in yet: afterwards its certificate will do."""
     if host.read(f"{files.DATA}/agent/client-kubelet.crt") is not None:
         return False
-    with _any_server(props) as server:
+    with any_server(props) as server:
         forget_stale(server, props, report)
         made = server.run(f"{files.BINARY} token create --ttl {TOKEN_LIFE} --description {props['host']}", secret=True)
     return host.write(files.TOKEN, f"{made.out.strip()}\n".encode(), 0o600)
 
 
 @contextlib.contextmanager
-def _any_server(props: Mapping[str, Any], timeout_s: float = 60.0) -> Iterator[Host]:
+def any_server(props: Mapping[str, Any], timeout_s: float = 60.0) -> Iterator[Host]:
     """A server that runs. Raises the last one's error where none does."""
     last: HomelabError | None = None
     for login in props["servers"].values():
@@ -177,7 +177,7 @@ def forget_stale(server: Host, props: Mapping[str, Any], report: Reporter) -> No
         RefusedError: that Node is Ready: another host has the name.
     """
     name, deadline = str(props["host"]), Deadline(pace.limit(120))
-    with Kube(_admin(server, props)) as kube:
+    with Kube(admin(server, props)) as kube:
         view = kube.node(name)
         if view is not None and view.ready:
             raise RefusedError(
@@ -190,7 +190,7 @@ def forget_stale(server: Host, props: Mapping[str, Any], report: Reporter) -> No
         kube.remove(f"/api/v1/namespaces/kube-system/secrets/{name}.node-password.k3s", deadline)
 
 
-def _admin(server: Host, props: Mapping[str, Any]) -> str:
+def admin(server: Host, props: Mapping[str, Any]) -> str:
     """An administrator's kubeconfig, straight to one server."""
     given = server.read(files.KUBECONFIG)
     if given is None:
@@ -232,14 +232,14 @@ def _away(host: Host, props: Props, report: Reporter) -> Iterator[None]:
     name = host.target.name
     lock = f"upgrade of {props['cluster']}"
     with locks.held(lock, f"upgrading {name}", Deadline(ONE_AFTER_THE_OTHER_S), report.progress):
-        with _any_server(props) as server:
-            admin = _admin(server, props)
-        with Kube(admin) as kube:
+        with any_server(props) as server:
+            access = admin(server, props)
+        with Kube(access) as kube:
             drained = kube.drain(name, Deadline(pace.limit(DRAIN_S)), report.progress)
             if not drained.complete:
                 report.warn(f"{name}: upgraded with pods on it: {', '.join(str(pod) for pod in drained.left)}")
         yield
-        with Kube(admin) as kube:
+        with Kube(access) as kube:
             kube.patiently(lambda: _new(kube, name, str(props["version"])), f"{name}: Ready with its new version",
                            Deadline(pace.limit(READY_S)))  # fmt: skip
             kube.cordon(name, Deadline(pace.limit(120)), unschedulable=False)

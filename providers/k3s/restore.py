@@ -7,7 +7,7 @@ They are moved before etcd begins anew, so that two of three servers that boot m
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +18,9 @@ from providers import locks, pace
 from providers.deadline import Deadline
 from providers.engine import Reporter
 from providers.errors import HomelabError, RefusedError, UnreachableError
-from providers.k3s import files, node, origin, servers
+from providers.k3s import access, files, node, origin, servers
 from providers.k3s.servers import Seen
+from providers.kubernetes.client import Kube
 from providers.ssh import reach
 from providers.ssh.client import Host
 from providers.talos.origin import ForeignSnapshotError
@@ -29,6 +30,7 @@ UNIT = "k3s"
 STOP_S = 180.0
 UPLOAD_S = 900.0
 RESET_S = 900.0
+READY_S = 600.0
 LOCK_S = 1.0
 UPLOADED = f"{files.SNAPSHOTS}/restore.db"
 
@@ -41,11 +43,13 @@ class Plan:
         cluster: its name in the settings.
         logins: how each server is reached.
         registration: where servers join.
+        port: where each server's own API answers.
     """
 
     cluster: str
     logins: Mapping[str, Mapping[str, Any]] = field(repr=False)
     registration: str
+    port: int = files.PORT
 
     @property
     def first(self) -> str:
@@ -108,6 +112,34 @@ def run(plan: Plan, snapshot: Snapshot, report: Reporter) -> None:
             node.restart(host, UNIT, report)
         for host in others:
             host.remove(files.ASIDE)
+
+
+def admin(plan: Plan) -> str:
+    """An administrator's kubeconfig, straight to a server that runs.
+
+    Raises:
+        HomelabError: none does.
+    """
+    props = {"cluster": plan.cluster, "servers": plan.logins, "api_port": plan.port}
+    with node.any_server(props, reach.LOOK_S) as host:
+        return node.admin(host, props)
+
+
+def ready(plan: Plan, hosts: Sequence[str], report: Reporter) -> list[str]:
+    """Wait until the API answers where people ask it, and the servers are Ready.
+
+    Returns:
+        Those of `hosts` that are not Ready.
+
+    Raises:
+        DeadlineError: a server does not come.
+    """
+    props = {"cluster": plan.cluster, "servers": plan.logins, "endpoint": plan.registration}
+    with Kube(access.kubeconfig(props, report)) as kube:
+        for name in plan.logins:
+            kube.wait_ready(name, Deadline(pace.limit(READY_S)), report.progress)
+        there = {view.name for view in kube.nodes() if view.ready}
+    return [name for name in hosts if name not in there]
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +17,19 @@ from providers.ssh.client import Host as Client
 from providers.talos import snapshot
 from providers.talos.origin import ForeignSnapshotError
 from tests.played import Played
+from tests.providers.k3s.stores import played
 from tests.providers.k3s.test_node import props
 from tools import paths
-from twin.hosts import k3s_agent, k3s_bootstrap
-from twin.hosts.host import Host
+from twin.hosts import k3s_bootstrap
 from twin.hosts.k3s_pki import Authorities
 from twin.hosts.k3s_server import Server
-from twin.hosts.units import PROGRAMS
 
 pytestmark = [
     pytest.mark.skipif(not paths.servers_bin().exists(), reason="make tools builds the servers"),
     pytest.mark.timeout(300),
 ]
 REPORT = Reporter("")
-
-
-class Store(Server):
-    """A server with its authorities, token and etcd, and nothing above it."""
-
-    async def start(self) -> None:
-        initial = await self._bootstrap()
-        self._write_token()
-        await self.run_etcd(initial)
-        await k3s_bootstrap.store(self)
-        self.host.forget("/var/lib/rancher/k3s/server/db/reset-flag")
-        self.ready = True
-
-
-async def admitted(_host: Host, _server: Server) -> None:
-    """Nobody asks for the node's password."""
-
-
-@pytest.fixture
-def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
-    monkeypatch.setenv("HOMELAB_TIME_SCALE", "0.1")
-    monkeypatch.setenv("HOMELAB_TOOLS", str(paths.servers()))
-    monkeypatch.setattr("providers.pace.MIN_LIMIT_S", 20.0)
-    monkeypatch.setattr(k3s_agent, "admitted", admitted)
-    monkeypatch.setitem(PROGRAMS, files.BINARY, lambda host, argv: Store(host))
-    with Played(tmp_path / "hosts", {"h1": {}, "h2": {}, "h3": {}}) as hosts:
-        yield hosts
+assert played
 
 
 def ensure(played: Played, *servers: str, **changed: Any) -> None:

@@ -1,0 +1,60 @@
+"""The k3s clusters beside the one of Talos, as the verbs of day two reach them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cli.observe import Lab
+from components.login import login
+from providers.errors import UserError
+from providers.k3s.restore import Plan
+from settings import FurtherCluster
+from settings.secrets import PLACEHOLDER
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A cluster, and the way to its servers.
+
+    Attributes:
+        endpoint: where people ask its API, and where servers join.
+        logins: how each server is reached over SSH.
+    """
+
+    settings: FurtherCluster
+    endpoint: str
+    logins: dict[str, dict[str, Any]] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Under `clusters` in the settings."""
+        return self.settings.name
+
+    @property
+    def port(self) -> int:
+        """Where each server's own API answers."""
+        return self.settings.endpoint.server_port
+
+    @property
+    def plan(self) -> Plan:
+        """For the provider."""
+        return Plan(self.name, self.logins, self.endpoint, self.port)
+
+
+def reached(lab: Lab, name: str) -> Reached:
+    """A k3s cluster of the settings.
+
+    Raises:
+        UserError: there is none of this name, it is not of k3s, or its SSH key can't be opened here.
+    """
+    found = lab.settings.clusters.get(name)
+    if found is None or found.k3s is None:
+        known = ", ".join(key for key, one in lab.settings.clusters.items() if one.k3s is not None) or "none"
+        why = "is not of k3s" if found is not None else "is not in the settings"
+        raise UserError(f"--cluster {name}: {why}; clusters of k3s: {known}")
+    servers = [host for host in lab.settings.hosts_of(name) if host.is_control_plane]
+    logins = {host.name: login(host, lab.settings) for host in servers}
+    if any(one["key"] in (None, PLACEHOLDER) for one in logins.values()):
+        raise UserError(f"--cluster {name}: the SSH key of its servers can't be read: {lab.locked or 'it is not set'}")
+    return Reached(found, found.endpoint.url(str(servers[0].address or "")), logins)
