@@ -11,7 +11,7 @@ from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, HomelabError, RefusedError, UnreachableError
-from providers.k3s import files, install, remains
+from providers.k3s import certificates, files, install, remains
 from providers.kubernetes.client import Kube
 from providers.ssh import reach
 from providers.ssh.client import Host
@@ -41,8 +41,11 @@ def token_of(props: Mapping[str, Any]) -> str | None:
     return None
 
 
-def ensure(props: Props, report: Reporter, *, acknowledged: bool) -> None:
+def ensure(props: Props, report: Reporter, *, acknowledged: bool) -> str:
     """Have the host run its k3s, as its resource says.
+
+    Returns:
+        The day when the first of its certificates ends.
 
     Raises:
         ForeignNodeError: another cluster's remains are on it, and nobody said that they may go.
@@ -57,6 +60,7 @@ def ensure(props: Props, report: Reporter, *, acknowledged: bool) -> None:
             remains.remove(host)
         host.write(files.MARK, mark.encode())
         _install(host, props, report)
+        return certificates.first_end(host)
 
 
 @contextlib.contextmanager
@@ -79,7 +83,7 @@ def _install(host: Host, props: Props, report: Reporter) -> None:
     changed = install.binary(host, wanted, str(props["releases"]))
     changed |= install.service(host, role, wanted, str(props["scripts"]))
     changed |= _configure(host, props, report)
-    if running and not changed:
+    if running and not changed and not certificates.is_due(certificates.first_end(host)):
         return
     if upgrading:
         with _away(host, props, report):

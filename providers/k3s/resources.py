@@ -6,16 +6,21 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from providers.dynamic import Props, Provider, is_known, lazily, packed
+from providers.dynamic import Props, Provider, changed_keys, is_known, lazily, packed
 from providers.engine import Reporter
+from providers.errors import HomelabError
 from providers.ssh.resources import LOGIN
 
 if TYPE_CHECKING:
-    from providers.k3s import access, membership, node
+    from providers.k3s import access, certificates, membership, node
+    from providers.ssh import reach
 else:
-    access, membership, node = (lazily(f"providers.k3s.{name}") for name in ("access", "membership", "node"))
+    access, certificates, membership, node = (
+        lazily(f"providers.k3s.{name}") for name in ("access", "certificates", "membership", "node")
+    )
+    reach = lazily("providers.ssh.reach")
 
 CLUSTER = ("cluster", "registration", "names", "api_port", "vip", "etcd", "cni", "pod_subnet", "service_subnet")
 FIXED = ("cluster", "role", "pod_subnet", "service_subnet")
@@ -65,20 +70,34 @@ class NodeProvider(Provider):
             found.append(("version", f"{host} runs {olds['version']}: go to v1.{old + 1}.x next, minor by minor"))
         return found
 
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Besides changed inputs: certificates that are about to end."""
+        due = certificates.is_due(str(olds.get("certificates_end") or ""))
+        if due:
+            said = "k3s is started anew, which renews them"
+            Reporter().info(f"{olds['host']}: certificates end on {olds['certificates_end']}; {said}")
+        return DiffResult(changes=due or bool(changed_keys(olds, news, self.inputs)))
+
     def create(self, props: Props) -> CreateResult:
         """Adopt the host if it is this cluster's, else install it; remains of another need `generation`."""
-        node.ensure(props, Reporter(), acknowledged=int(props["generation"]) > 0)
-        return CreateResult(f"{props['host']}-k3s", self.stored(props))
+        day = node.ensure(props, Reporter(), acknowledged=int(props["generation"]) > 0)
+        return CreateResult(f"{props['host']}-k3s", self.stored(props, certificates_end=day))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Change its files and restart it, drained where its version changes."""
         grown = int(news["generation"]) > int(olds.get("generation", 0))
-        node.ensure(news, Reporter(), acknowledged=grown)
-        return UpdateResult(self.stored(news))
+        day = node.ensure(news, Reporter(), acknowledged=grown)
+        return UpdateResult(self.stored(news, certificates_end=day))
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Whether it is a node is its membership's to read."""
-        return ReadResult(id_, props)
+        """See when certificates end; whether it is a node is its membership's to read."""
+        try:
+            with reach.opened(props, reach.LOOK_S) as host:
+                day = certificates.first_end(host)
+        except HomelabError as error:
+            Reporter().warn(f"{props['host']}: not read: {error}")
+            day = ""
+        return ReadResult(id_, {**props, "certificates_end": day or props.get("certificates_end", "")})
 
     def delete(self, _id: str, props: Props) -> None:
         """Uninstall, on a host of this cluster only."""
@@ -95,13 +114,18 @@ class ClusterProvider(Provider):
     inputs = ("cluster", "endpoint")
     memos = ("servers",)
 
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Besides changed inputs: a client certificate that is about to end."""
+        ending = certificates.is_ending(str(olds.get("kubeconfig") or ""))
+        return DiffResult(changes=ending or bool(changed_keys(olds, news, self.inputs)))
+
     def create(self, props: Props) -> CreateResult:
         """Read it from any server that runs."""
         return CreateResult(str(props["cluster"]), self.stored(props, kubeconfig=access.kubeconfig(props, Reporter())))
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Read it again, for the changed endpoint."""
-        return UpdateResult(self.stored(news, kubeconfig=access.kubeconfig(news, Reporter())))
+        """Read it again, for the changed endpoint or with a new certificate."""
+        return UpdateResult(self.stored(news, kubeconfig=access.renewed(news, Reporter())))
 
 
 class MemberProvider(Provider):

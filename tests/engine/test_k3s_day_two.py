@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,8 +106,7 @@ def test_the_token_is_nowhere_but_in_its_file(lab: HostsLab) -> None:
 def test_a_cut_snapshot_is_refused_and_nothing_stops(lab: HostsLab) -> None:
     made, stops = backed_up(lab), lab.happened("service_stopped")
     cut = lab.folder / "cut.db"
-    with open(made["file"], "rb") as whole:
-        cut.write_bytes(whole.read()[:-1])
+    cut.write_bytes(Path(made["file"]).read_bytes()[:-1])
     refused = homelab(lab, "restore", str(cut), "--cluster", "garage", "--yes")
     assert refused.code == 1
     assert "cut short" in refused.output

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
@@ -16,6 +17,7 @@ from twin.talos.pki import Pair, issue, key_pem, public_pem, write_secret
 
 AUTHORITIES = ("server-ca", "client-ca", "request-header-ca", "etcd/server-ca", "etcd/peer-ca")
 _SERVICE_KEY = "service.key"
+RENEW_BELOW = timedelta(days=120)
 
 
 class Authorities:
@@ -58,6 +60,22 @@ class Authorities:
     def leaf(self, ca: str, name: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
         """A certificate for 365 days, for a server where it names hosts, always for a client."""
         return issue(self.pair(ca), name, groups, hosts, server=bool(hosts), client=True)
+
+    def renewed(self, name: str, ca: str, common: str, groups: Sequence[str] = ()) -> Pair:
+        """A client's certificate that is kept, and renewed at a start once few days are left, as k3s does it."""
+        kept = self.folder / f"{name}.crt"
+        if not kept.exists() or not self.lasts(kept.read_bytes(), ca):
+            self._put(name, self.leaf(ca, common, groups))
+        return self.pair(name)
+
+    def lasts(self, crt: bytes, ca: str) -> bool:
+        """Whether a certificate is of this authority, and has more days left than k3s renews at."""
+        leaf = x509.load_pem_x509_certificate(crt)
+        try:
+            leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(self.pair(ca).crt))
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return leaf.not_valid_after_utc - datetime.now(UTC) > RENEW_BELOW
 
     def write(self, name: str, pair: Pair) -> tuple[Path, Path]:
         """A pair as files."""

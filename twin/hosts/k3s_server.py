@@ -299,7 +299,7 @@ class Server:
         return str(write_secret(self.tls.folder / f"{user.rpartition(':')[2]}.kubeconfig", text))
 
     def _write_kubeconfig(self) -> None:
-        leaf = self.tls.leaf("client-ca", "system:admin", ["system:masters"])
+        leaf = self.tls.renewed("client-admin", "client-ca", "system:admin", ["system:masters"])
         text = kubeconfig("https://127.0.0.1:6443", self.tls.pair("server-ca").crt, leaf)
         self.host.put("/etc/rancher/k3s/k3s.yaml", text, 0o600)
 
