@@ -83,6 +83,8 @@ def _install(host: Host, props: Props, report: Reporter) -> None:
     changed = install.binary(host, wanted, str(props["releases"]))
     changed |= install.service(host, role, wanted, str(props["scripts"]))
     changed |= _configure(host, props, report)
+    if host.run(f"systemctl is-enabled {unit}", check=False).out.strip() != "enabled":
+        host.run(f"systemctl enable {unit}")
     if running and not changed and not certificates.is_due(certificates.first_end(host)):
         return
     if upgrading:
@@ -205,7 +207,6 @@ def admin(server: Host, props: Mapping[str, Any]) -> str:
 def restart(host: Host, unit: str, report: Reporter) -> None:
     """Start it anew and wait until it says that it is ready."""
     report.progress(f"starts {unit}")
-    host.run(f"systemctl enable {unit}")
     host.run(f"systemctl --no-block restart {unit}")
     last = "nothing"
 

@@ -14,13 +14,11 @@ from providers.errors import HomelabError
 from providers.ssh.resources import LOGIN
 
 if TYPE_CHECKING:
-    from providers.k3s import access, certificates, membership, node
-    from providers.ssh import reach
+    from providers.k3s import access, certificates, drift, membership, node
 else:
-    access, certificates, membership, node = (
-        lazily(f"providers.k3s.{name}") for name in ("access", "certificates", "membership", "node")
+    access, certificates, drift, membership, node = (
+        lazily(f"providers.k3s.{name}") for name in ("access", "certificates", "drift", "membership", "node")
     )
-    reach = lazily("providers.ssh.reach")
 
 CLUSTER = ("cluster", "registration", "names", "api_port", "vip", "etcd", "cni", "pod_subnet", "service_subnet")
 FIXED = ("cluster", "role", "pod_subnet", "service_subnet")
@@ -71,33 +69,34 @@ class NodeProvider(Provider):
         return found
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Besides changed inputs: certificates that are about to end."""
+        """Besides changed inputs: what was found changed by hand, and certificates that are about to end."""
+        if olds.get("drift"):
+            Reporter().info(f"{olds['host']}: {olds['drift']}")
         due = certificates.is_due(str(olds.get("certificates_end") or ""))
         if due:
             said = "k3s is started anew, which renews them"
             Reporter().info(f"{olds['host']}: certificates end on {olds['certificates_end']}; {said}")
-        return DiffResult(changes=due or bool(changed_keys(olds, news, self.inputs)))
+        return DiffResult(changes=due or bool(changed_keys(olds, news, self.inputs)) or bool(olds.get("drift")))
 
     def create(self, props: Props) -> CreateResult:
         """Adopt the host if it is this cluster's, else install it; remains of another need `generation`."""
         day = node.ensure(props, Reporter(), acknowledged=int(props["generation"]) > 0)
-        return CreateResult(f"{props['host']}-k3s", self.stored(props, certificates_end=day))
+        return CreateResult(f"{props['host']}-k3s", self.stored(props, certificates_end=day, drift=""))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Change its files and restart it, drained where its version changes."""
         grown = int(news["generation"]) > int(olds.get("generation", 0))
         day = node.ensure(news, Reporter(), acknowledged=grown)
-        return UpdateResult(self.stored(news, certificates_end=day))
+        return UpdateResult(self.stored(news, certificates_end=day, drift=""))
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """See when certificates end; whether it is a node is its membership's to read."""
+        """See what was changed by hand, and when certificates end; an agent that was set up anew is gone."""
         try:
-            with reach.opened(props, reach.LOOK_S) as host:
-                day = certificates.first_end(host)
+            seen = drift.look(props, Reporter())
         except HomelabError as error:
             Reporter().warn(f"{props['host']}: not read: {error}")
-            day = ""
-        return ReadResult(id_, {**props, "certificates_end": day or props.get("certificates_end", "")})
+            return ReadResult(id_, props)
+        return ReadResult("", {}) if seen is None else ReadResult(id_, {**props, **seen})
 
     def delete(self, _id: str, props: Props) -> None:
         """Uninstall, on a host of this cluster only."""

@@ -1,4 +1,4 @@
-"""k3s over the years, by the real engine and command: a snapshot, and all servers back from it.
+"""k3s over the years, by the real engine and command: a snapshot and all servers back from it, hands, certificates.
 
 The tests share one lab of three servers and an agent, and go on from each other's end.
 """
@@ -10,15 +10,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from providers.deadline import Deadline
+from providers.k3s import certificates, files
 from providers.kubernetes.client import Kube
 from tests.engine.hosts import HostsLab
 from tests.engine.sandbox import Run
+from twin.hosts.k3s_pki import Authorities
+from twin.kubernetes.kubeconfig import kubeconfig
+from twin.talos.pki import issue, write_secret
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1800)]
 NAMES = ("h1", "h2", "h3", "h4")
@@ -111,3 +117,45 @@ def test_a_cut_snapshot_is_refused_and_nothing_stops(lab: HostsLab) -> None:
     assert refused.code == 1
     assert "cut short" in refused.output
     assert lab.happened("service_stopped") == stops
+
+
+def test_what_was_changed_by_hand_is_noted_and_repaired(lab: HostsLab) -> None:
+    changed = {name: lab.file(name, files.CONFIG) for name in ("h2", "h4")}
+    for file in changed.values():
+        file.write_text(file.read_text() + "debug: true\n")
+    lab.engine("refresh", "--yes", "--skip-preview").ok()
+    assert lab.unchanged().code != 0
+    told = lab.up().ok().output
+    for name, file in changed.items():
+        assert f"{name}: {files.CONFIG} was changed" in told
+        assert "debug" not in file.read_text()
+    assert ready(lab) == dict.fromkeys(NAMES, True)
+    lab.unchanged().ok()
+
+
+def age(lab: HostsLab, days: int) -> None:
+    """Have h1's certificate and the stack's kubeconfig end in so many days."""
+    tls = Authorities(lab.file("h1", "/var/lib/rancher/k3s/server/tls"))
+    leaf = issue(tls.pair("client-ca"), "system:admin", ["system:masters"], client=True, valid=timedelta(days=days))
+    (tls.folder / "client-admin.crt").write_bytes(leaf.crt)
+    write_secret(tls.folder / "client-admin.key", leaf.key)
+    server = yaml.safe_load(lab.kubeconfig())["clusters"][0]["cluster"]["server"]
+    old = kubeconfig(server, tls.pair("server-ca").crt, leaf).decode()
+    lab.file("h1", files.KUBECONFIG).write_text(old)
+    state = json.loads(lab.engine("stack", "export", "--show-secrets").ok().output)
+    (cluster,) = (one for one in state["deployment"]["resources"] if one["urn"].endswith("::garage-cluster"))
+    cluster["outputs"]["kubeconfig"]["plaintext"] = json.dumps(old)
+    lab.sandbox.write("aged.json", json.dumps(state))
+    lab.engine("stack", "import", "--file", str(lab.folder / "aged.json")).ok()
+
+
+def test_a_kubeconfig_that_ends_is_renewed(lab: HostsLab) -> None:
+    age(lab, 40)
+    lab.unchanged().ok()
+    age(lab, 20)
+    before = starts(lab, "k3s")
+    lab.up().ok()
+    assert starts(lab, "k3s")[len(before) :] == ["h1"], "the others had renewed theirs"
+    assert not certificates.is_ending(lab.kubeconfig())
+    assert ready(lab) == dict.fromkeys(NAMES, True)
+    lab.unchanged().ok()
