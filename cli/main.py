@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,7 +17,6 @@ from typer.core import TyperGroup
 from cli import (
     adopt,
     backup,
-    backup_k3s,
     cards,
     credentials,
     drift,
@@ -31,7 +30,6 @@ from cli import (
     rehearse,
     report,
     restore,
-    restore_k3s,
     rotate,
     stacks,
     state,
@@ -47,7 +45,13 @@ from cli.interrupted import interrupted
 from cli.observe import Lab
 from cli.options import Cluster, Json, StackName, Yes
 from cli.stacks import Stack
+from providers.dynamic import lazily
 from providers.errors import HomelabError, RefusedError, UserError
+
+if TYPE_CHECKING:
+    from cli import backup_k3s, restore_k3s
+else:  # no other verb needs what they import
+    backup_k3s, restore_k3s = (lazily(f"cli.{name}") for name in ("backup_k3s", "restore_k3s"))
 
 THROUGH = {"allow_extra_args": True}
 # The engine's own limit follows the cores of this machine; what is waited for here are devices.

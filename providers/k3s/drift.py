@@ -31,6 +31,12 @@ def look(props: Props, report: Reporter) -> Props | None:
     return {}
 
 
+def on(props: Props) -> str:
+    """What differs on a host, in words; "" where all is as it should be. Raises HomelabError."""
+    with reach.opened(props, reach.LOOK_S) as host:
+        return words(host, props) if is_ours(host, props) else "nothing of its cluster is on it: it was set up anew"
+
+
 def is_ours(host: Host, props: Props) -> bool:
     """Whether a host still carries the mark of its cluster: one that was set up anew does not."""
     return (host.read(files.MARK) or b"").decode() == files.mark(str(props["cluster"]), str(props["token"]))

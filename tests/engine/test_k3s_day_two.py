@@ -20,7 +20,7 @@ import yaml
 from providers.deadline import Deadline
 from providers.k3s import certificates, files
 from providers.kubernetes.client import Kube
-from tests.engine.hosts import HostsLab
+from tests.engine.hosts import HostsLab, plain
 from tests.engine.sandbox import Run
 from twin.hosts.k3s_pki import Authorities
 from twin.kubernetes.kubeconfig import kubeconfig
@@ -123,6 +123,9 @@ def test_what_was_changed_by_hand_is_noted_and_repaired(lab: HostsLab) -> None:
     changed = {name: lab.file(name, files.CONFIG) for name in ("h2", "h4")}
     for file in changed.values():
         file.write_text(file.read_text() + "debug: true\n")
+    report = homelab(lab, "drift", "--json")
+    assert report.code == 3, report.output
+    assert "host_changed" in report.output
     lab.engine("refresh", "--yes", "--skip-preview").ok()
     assert lab.unchanged().code != 0
     told = lab.up().ok().output
@@ -150,9 +153,11 @@ def age(lab: HostsLab, days: int) -> None:
 
 
 def test_a_kubeconfig_that_ends_is_renewed(lab: HostsLab) -> None:
+    renews = "k3s:Cluster garage-cluster update"
     age(lab, 40)
-    lab.unchanged().ok()
+    assert renews not in plain(lab.engine("preview").ok().output)
     age(lab, 20)
+    assert renews in plain(lab.engine("preview").ok().output)
     before = starts(lab, "k3s")
     lab.up().ok()
     assert starts(lab, "k3s")[len(before) :] == ["h1"], "the others had renewed theirs"

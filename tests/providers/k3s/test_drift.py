@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from providers.k3s import files
+from providers.k3s import drift, files
 from providers.k3s.resources import NodeProvider
 from tests.played import Played
 from tests.providers.k3s.test_node import VERSION, Quick, ensure, played, props
@@ -48,7 +48,7 @@ def test_what_was_changed_by_hand_is_found_and_repaired(played: Played, by_hand:
     assert not provider.diff("h1-k3s", untouched, given).changes
     played.do(by_hand(played.host()))
     seen = provider.read("h1-k3s", made).outs or {}
-    assert seen["drift"] == words
+    assert seen["drift"] == words == drift.on(given)
     assert provider.diff("h1-k3s", seen, given).changes
     after = provider.update("h1-k3s", seen, given).outs or {}
     assert after["drift"] == ""
@@ -68,6 +68,7 @@ def test_a_host_that_was_set_up_anew(played: Played):
     """An agent is gone, and made again; a server is still counted by etcd, so it is not."""
     made = NodeProvider().create(props(played)).outs or {}
     played.host().forget(files.MARK)
+    assert drift.on(made) == "nothing of its cluster is on it: it was set up anew"
     assert NodeProvider().read("h1-k3s", made).id == "h1-k3s"
     assert NodeProvider().read("h1-k3s", {**made, "role": "worker"}).id == ""
 
