@@ -16,7 +16,6 @@ DATA = "/var/lib/rancher/k3s"
 SERVER_TOKEN = f"{DATA}/server/token"
 TLS = f"{DATA}/server/tls/server-ca.crt"
 DB = f"{DATA}/server/db"
-ETCD = f"{DB}/etcd"
 ASIDE = f"{DATA}/server/db.before-restore"
 MANIFEST = f"{DATA}/server/manifests/kube-vip.yaml"
 PASSWORD = "/etc/rancher/node/password"  # noqa: S105  # a path

@@ -35,7 +35,8 @@ def look(host: Host, cluster: str) -> Seen:
     marked, authority = (host.read(files.MARK) or b"").decode(), host.read(files.TLS)
     if not token or authority is None or marked != files.mark(cluster, token):
         raise ForeignNodeError(f"{host.target.place}: is no server of {cluster} yet; `homelab up` makes it one")
-    if not host.run(f"ls -d -- {files.ETCD} {files.ASIDE}", check=False).out.strip():
+    # Its folder would not tell: between k3s' moving it aside and a restore that was cut off, there is none.
+    if not files.origin_of(host.read(files.CONFIG)):
         raise RefusedError(
             f"{host.target.place}: keeps its data in SQLite, of which there are no snapshots; with "
             f"clusters.{cluster}.k3s.etcd: true, `homelab up` makes etcd of it"

@@ -161,6 +161,18 @@ def test_run_again_wherever_it_was_interrupted(played: Played, tmp_path: Path, m
         assert members(played) == {"h1", "h2"}
 
 
+def test_a_reset_that_was_cut_off_on_the_host_is_done_again(played: Played, tmp_path: Path):
+    """k3s has moved the old etcd aside, and died."""
+    ensure(played, "h1")
+    put(played, "/registry/x", "before")
+    taken = take(played, tmp_path / "s.db", "h1")
+    played.do(played.host().units.stop("k3s"))
+    played.host().path(f"{files.DB}/etcd").rename(played.host().path(f"{files.DB}/etcd-old-1"))
+    restore.check(plan(played, "h1"), taken.snapshot)
+    restore.run(plan(played, "h1"), taken.snapshot, REPORT)
+    assert holds(played, "/registry/x") == "before"
+
+
 def test_what_is_not_this_clusters_is_refused_untouched(played: Played, tmp_path: Path):
     ensure(played, "h1")
     taken = take(played, tmp_path / "s.db", "h1")
