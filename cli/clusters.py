@@ -1,4 +1,4 @@
-"""The k3s clusters beside the one of Talos, as the verbs of day two reach them."""
+"""The clusters on Linux hosts beside the one of Talos, as the verbs of day two reach them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from settings.secrets import PLACEHOLDER
 
 @dataclass(frozen=True)
 class Reached:
-    """A cluster, and the way to its servers.
+    """A cluster, and the way to its control planes.
 
     Attributes:
         endpoint: where people ask its API, and where servers join.
-        logins: how each server is reached over SSH.
+        logins: how each control plane is reached over SSH.
     """
 
     settings: FurtherCluster
@@ -42,19 +42,24 @@ class Reached:
         return Plan(self.name, self.logins, self.endpoint, self.port)
 
 
-def reached(lab: Lab, name: str) -> Reached:
-    """A k3s cluster of the settings.
+def reached(lab: Lab, name: str, *, k3s: bool = False) -> Reached:
+    """A cluster of the settings.
+
+    Args:
+        lab: the stack.
+        name: the cluster's.
+        k3s: whether only one of k3s will do.
 
     Raises:
         UserError: there is none of this name, it is not of k3s, or its SSH key can't be opened here.
     """
-    found = lab.settings.clusters.get(name)
-    if found is None or found.k3s is None:
-        known = ", ".join(key for key, one in lab.settings.clusters.items() if one.k3s is not None) or "none"
-        why = "is not of k3s" if found is not None else "is not in the settings"
-        raise UserError(f"--cluster {name}: {why}; clusters of k3s: {known}")
+    known = {key: one for key, one in lab.settings.clusters.items() if one.k3s is not None or not k3s}
+    found = known.get(name)
+    if found is None:
+        why = "is of kubeadm, whose etcd is restored by hand" if name in lab.settings.clusters else "is unknown"
+        raise UserError(f"--cluster {name}: {why}; there are: {', '.join(known) or 'none'}")
     servers = [host for host in lab.settings.hosts_of(name) if host.is_control_plane]
     logins = {host.name: login(host, lab.settings) for host in servers}
     if any(one["key"] in (None, PLACEHOLDER) for one in logins.values()):
-        raise UserError(f"--cluster {name}: the SSH key of its servers can't be read: {lab.locked or 'it is not set'}")
+        raise UserError(f"--cluster {name}: the SSH key of its hosts can't be read: {lab.locked or 'it is not set'}")
     return Reached(found, found.endpoint.url(str(servers[0].address or "")), logins)

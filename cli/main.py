@@ -49,9 +49,9 @@ from providers.dynamic import lazily
 from providers.errors import HomelabError, RefusedError, UserError
 
 if TYPE_CHECKING:
-    from cli import backup_k3s, restore_k3s
+    from cli import backup_hosts, restore_k3s
 else:  # no other verb needs what they import
-    backup_k3s, restore_k3s = (lazily(f"cli.{name}") for name in ("backup_k3s", "restore_k3s"))
+    backup_hosts, restore_k3s = (lazily(f"cli.{name}") for name in ("backup_hosts", "restore_k3s"))
 
 THROUGH = {"allow_extra_args": True}
 # The engine's own limit follows the cores of this machine; what is waited for here are devices.
@@ -177,7 +177,7 @@ def back_up(
     The file holds everything that Kubernetes knows, Secrets encrypted with the cluster's own key.
     """
     lab = _own_pace(stacks.find(stack))
-    made = backup.make(lab, file) if cluster is None else backup_k3s.make(lab, cluster, file)
+    made = backup.make(lab, file) if cluster is None else backup_hosts.make(lab, cluster, file)
     if as_json:
         print(json.dumps(made.as_json(), indent=2))
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cli import backup, backup_k3s, words
+from cli import backup, backup_hosts, words
 from cli.clusters import Reached, reached
 from cli.observe import Lab
 from cli.restore import Live, Said, age, asked, cost
@@ -38,7 +38,7 @@ def check(lab: Lab, name: str, file: Path) -> Planned:
         ForeignSnapshotError: it is another cluster's.
         RefusedError: a server does not answer, or is none.
     """
-    cluster, found = reached(lab, name), snapshot.read(file.expanduser().absolute())
+    cluster, found = reached(lab, name, k3s=True), snapshot.read(file.expanduser().absolute())
     seen = restore.check(cluster.plan, found)
     return Planned(lab, cluster, found, seen, _live(cluster) if any(it.running for it in seen.values()) else None)
 
@@ -73,7 +73,7 @@ def rescue(planned: Planned, now: datetime | None = None) -> Path | None:
     path = backup.folder(planned.lab.stack) / f"before-restore-{planned.cluster.name}-{stamp:%Y%m%dT%H%M%SZ}.db"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return backup_k3s.make(planned.lab, planned.cluster.name, path).path
+        return backup_hosts.make(planned.lab, planned.cluster.name, path).path
     except HomelabError as error:
         words.say(f"warning: no snapshot of what is there now: {error}")
         return None

@@ -1,4 +1,4 @@
-"""`homelab backup` and `homelab restore` of a k3s cluster, as far as they ask. What comes after is in tests/engine."""
+"""`homelab backup` and `homelab restore` of a cluster on hosts, as far as they ask. More is in tests/engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli import backup_k3s, restore_k3s
+from cli import backup_hosts, restore_k3s
 from cli.clusters import reached
 from cli.observe import Lab
 from cli.stacks import Stack
@@ -49,7 +49,7 @@ def lab(played: Played, root: Path, **garage: Any) -> Lab:
 
 def test_a_backup_has_its_token_beside_it(played: Played, tmp_path: Path) -> None:
     ensure(played, "h1")
-    made = backup_k3s.make(lab(played, tmp_path), "garage", None)
+    made = backup_hosts.make(lab(played, tmp_path), "garage", None)
     assert made.path.parent == tmp_path / ".homelab" / "homelab" / "backups"
     assert made.path.name.startswith("etcd-garage-")
     assert made.token is not None
@@ -62,7 +62,7 @@ def test_a_backup_has_its_token_beside_it(played: Played, tmp_path: Path) -> Non
 def test_what_a_restore_tells_before_it_asks(played: Played, tmp_path: Path) -> None:
     ensure(played, "h1")
     where = lab(played, tmp_path)
-    made = backup_k3s.make(where, "garage", tmp_path)
+    made = backup_hosts.make(where, "garage", tmp_path)
     planned = restore_k3s.check(where, "garage", made.path)
     told = "\n".join(restore_k3s.story(planned))
     assert "h1: begins from the snapshot" in told
@@ -78,5 +78,5 @@ def test_what_a_restore_tells_before_it_asks(played: Played, tmp_path: Path) -> 
 
 
 def test_a_cluster_that_is_not_there_is_named(played: Played, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--cluster attic: is not in the settings; clusters of k3s: garage"):
-        reached(lab(played, tmp_path), "attic")
+    with pytest.raises(UserError, match=r"--cluster attic: is unknown; there are: garage"):
+        reached(lab(played, tmp_path), "attic", k3s=True)
