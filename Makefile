@@ -60,7 +60,7 @@ backup: tools-up ## take a snapshot of etcd now: FILE=... says where to
 	@$(BIN)/homelab backup $(FILE) $(LAB) $(ARGS)
 
 restore: tools-up ## bring the control plane back from a snapshot: FILE=...
-	@$(BIN)/homelab restore $(FILE) $(LAB) $(SURE)
+	@$(BIN)/homelab restore $(FILE) $(LAB) $(SURE) $(ARGS)
 
 mirror: tools-up ## collect the charts and the list of images: FOLDER=...
 	@$(BIN)/homelab mirror $(FOLDER) $(LAB) $(ARGS)

@@ -22,11 +22,16 @@ READ_S = 30.0
 
 @dataclass(frozen=True)
 class Backup:
-    """What `homelab backup` made."""
+    """What `homelab backup` made.
+
+    Attributes:
+        token: the file with the servers' token, of a k3s cluster.
+    """
 
     path: Path
     cluster: str
     taken: Taken
+    token: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -40,6 +45,7 @@ class Backup:
             "revision": found.revision,
             "keys": found.keys,
             "led": self.taken.led,
+            **({"token": str(self.token)} if self.token else {}),
         }
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -43,9 +43,15 @@ from cli.archive import State
 from cli.engine import Engine
 from cli.interrupted import interrupted
 from cli.observe import Lab
-from cli.options import Json, StackName, Yes
+from cli.options import Cluster, Json, StackName, Yes
 from cli.stacks import Stack
+from providers.dynamic import lazily
 from providers.errors import HomelabError, RefusedError, UserError
+
+if TYPE_CHECKING:
+    from cli import backup_hosts, restore_k3s
+else:  # no other verb needs what they import
+    backup_hosts, restore_k3s = (lazily(f"cli.{name}") for name in ("backup_hosts", "restore_k3s"))
 
 THROUGH = {"allow_extra_args": True}
 # The engine's own limit follows the cores of this machine; what is waited for here are devices.
@@ -162,18 +168,22 @@ def destroy_target(
 def back_up(
     file: Annotated[Path | None, typer.Argument(help="A file or folder; else .homelab/<stack>/backups.")] = None,
     stack: StackName = "twin",
+    cluster: Cluster = None,
     as_json: Json = False,
 ) -> None:
-    """Take a snapshot of etcd now, through the Talos API, and verify it. It changes nothing.
+    """Take a snapshot of etcd now, through the Talos API or of a k3s server, and verify it. It changes nothing.
 
     The file holds everything that Kubernetes knows, Secrets encrypted with the cluster's own key.
     """
-    made = backup.make(_own_pace(stacks.find(stack)), file)
+    lab = _own_pace(stacks.find(stack))
+    made = backup.make(lab, file) if cluster is None else backup_hosts.make(lab, cluster, file)
     if as_json:
         print(json.dumps(made.as_json(), indent=2))
         return
     found = made.taken.snapshot
     words.say(f"wrote {made.path}: {backup.size(found.size_bytes)}, revision {found.revision}, {found.keys} keys")
+    if made.token is not None:
+        words.say(f"wrote {made.token}: the servers' token, without which nobody can use the snapshot")
     if not made.taken.led:
         words.say(f"warning: etcd has no leader; this is what {made.taken.node} last knew")
 
@@ -182,14 +192,19 @@ def back_up(
 def restore_from(
     file: Annotated[Path, typer.Argument(help="What `homelab backup` or the nightly job wrote.")],
     stack: StackName = "twin",
+    cluster: Cluster = None,
     yes: Yes = False,
 ) -> None:
     """Bring the whole control plane back from a snapshot. It asks first.
 
     A damaged snapshot, or one of another cluster, is refused before anything is touched. Run it again after it was
-    interrupted: it goes on where it was. Workers keep their disks, and are rebooted.
+    interrupted: it goes on where it was. Workers keep their disks, and are rebooted; agents of k3s are not touched.
     """
     chosen = stacks.find(stack)
+    if cluster is not None:
+        Engine(chosen).release_lock()
+        restore_k3s.run(_own_pace(chosen), cluster, file, yes=yes)
+        return
     planned = restore.check(_own_pace(chosen), file)
     Engine(chosen).release_lock()
     words.say(f"cluster {planned.lab.settings.cluster.name} goes back to {planned.snapshot.path}:")

@@ -89,7 +89,7 @@ def backups(stack: Stack) -> tuple[Backup, ...]:
         Backup(kind, path.name, path.stat().st_size, datetime.fromtimestamp(int(path.stat().st_mtime), UTC))
         for folder, kind in KINDS.items()
         for path in (stack.folder / folder).glob("[!.]*")
-        if path.is_file()
+        if path.is_file() and path.suffix != ".token"  # of a k3s cluster's snapshot, which is listed itself
     ]
     return tuple(sorted(found, key=lambda it: (it.made, it.file), reverse=True))
 

@@ -137,11 +137,12 @@ def _live(lab: Lab) -> Live | None:
     port = lab.settings.cluster.endpoint.port
     for address in lab.control_planes.values():
         with contextlib.suppress(HomelabError, KeyError, ValueError):
-            return _asked(lab.kubeconfig, f"https://{address}:{port}")
+            return asked(lab.kubeconfig, f"https://{address}:{port}")
     return None
 
 
-def _asked(access: str, server: str) -> Live:
+def asked(access: str, server: str | None = None) -> Live:
+    """What a cluster's API says of itself. Raises as `Kube`, KeyError or ValueError."""
     with Kube(access, server=server, timeout_s=ANSWER_S) as kube:
         listed = kube.look("/api/v1/namespaces") or {}
         own = kube.look("/api/v1/namespaces/kube-system") or {}
@@ -152,8 +153,8 @@ def story(planned: Planned, now: datetime | None = None) -> Iterator[str]:
     """What it will do, and what will be lost, line by line."""
     lab, found = planned.lab, planned.snapshot
     names = ", ".join(lab.control_planes)
-    yield f"the snapshot: revision {found.revision}, {found.keys} keys, {_age(found, now or datetime.now(UTC))}"
-    yield _cost(planned)
+    yield f"the snapshot: revision {found.revision}, {found.keys} keys, {age(found, now or datetime.now(UTC))}"
+    yield cost(planned.live, found)
     if planned.journal.resumes:
         yield "a restore of this snapshot was interrupted: what is already done is not done again"
     yield f"{names}: the EPHEMERAL partition is wiped: etcd, images, and what pods kept on the node's own disk"
@@ -165,7 +166,8 @@ def story(planned: Planned, now: datetime | None = None) -> Iterator[str]:
     yield "the API is away for minutes"
 
 
-def _age(found: Snapshot, now: datetime) -> str:
+def age(found: Snapshot, now: datetime) -> str:
+    """When a snapshot was taken, told by what is in it."""
     written = origin.written_at(found)
     if written is None:
         return "age unknown"
@@ -178,8 +180,8 @@ def _span(age: timedelta) -> str:
     return f"{days} days" if days > 1 else f"{hours} hours" if hours > 1 else f"{minutes} minutes"
 
 
-def _cost(planned: Planned) -> str:
-    live, found = planned.live, planned.snapshot
+def cost(live: Live | None, found: Snapshot) -> str:
+    """What is lost by going back."""
     if live is None:
         return "lost: everything that was changed since then (no API server answers that could say how much)"
     if live.identity != origin.identity(found):

@@ -6,25 +6,16 @@ from typing import Any
 
 import pulumi
 
+from components.login import login as reached
 from providers.ssh.resources import Prepared
 from settings import Settings
 from settings.hosts import Host as HostSettings
-from settings.models import plain
 
 
 def login(host: HostSettings, lab: Settings) -> dict[str, Any]:
-    """How a host is reached: its own words first, then its cluster's."""
-    shared = lab.clusters[host.cluster].ssh
-    return {
-        "host": host.name,
-        "address": str(host.address) if host.address is not None else "",
-        "mac": host.mac or "",
-        "subnet": str(lab.cluster.network.subnet),
-        "user": host.ssh.user or shared.user,
-        "port": host.ssh.port or shared.port,
-        "key": pulumi.Output.secret(plain(host.ssh.key or shared.key)),
-        "host_key": host.ssh.host_key,
-    }
+    """How a host is reached, its key a secret."""
+    found = reached(host, lab)
+    return {**found, "key": pulumi.Output.secret(found["key"])}
 
 
 class Host(pulumi.ComponentResource):

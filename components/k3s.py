@@ -56,15 +56,7 @@ class K3s(pulumi.ComponentResource):
 
     @property
     def _url(self) -> str:
-        """Where nodes register and people ask: the shared address, or that of the only server."""
-        only = next(iter(self._servers.values()))["address"]
-        return f"https://{self._settings.endpoint.host or only}:{self._settings.endpoint.port}"
-
-    @property
-    def _port(self) -> int:
-        """Where each server's own API answers; a load balancer may offer it elsewhere."""
-        endpoint = self._settings.endpoint
-        return 6443 if endpoint.load_balancer else endpoint.port
+        return self._settings.endpoint.url(next(iter(self._servers.values()))["address"])
 
     def _child(self) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self)
@@ -83,7 +75,7 @@ class K3s(pulumi.ComponentResource):
             "cluster": self._settings.name,
             "kubeconfig": cluster.kubeconfig,
             "labels": host.settings.labels,
-            "api_port": self._port,
+            "api_port": self._settings.endpoint.server_port,
         }
         return Member(f"{host.settings.name}-member", props, host.child(node, deleted_with=cluster))
 
@@ -101,7 +93,7 @@ class K3s(pulumi.ComponentResource):
             "servers": self._servers,
             "names": [str(name) for name in shared if name is not None],
             "vip": str(endpoint.vip or ""),
-            "api_port": self._port,
+            "api_port": self._settings.endpoint.server_port,
             "etcd": len(self._servers) > 1 if made_of.etcd is None else made_of.etcd,
             "cni": cluster.cni.value,
             "pod_subnet": str(cluster.pod_subnet),

@@ -12,6 +12,7 @@ from typing import Any
 from providers.deployment import inputs, opened, parts
 
 MACHINE = "pulumi-python:dynamic/talos:Machine"
+HOST = "pulumi-python:dynamic/k3s:Node"
 POWER = "pulumi-python:dynamic/turingpi:Power"
 RELEASE = "kubernetes:helm.sh/v3:Release"
 DEFINITIONS = "pulumi-python:dynamic/kubernetes:Definitions"
@@ -69,12 +70,14 @@ class Applied:
 
     Attributes:
         slots: node -> its board's URL and its slot, as they were when its power was last set.
+        hosts: host of a k3s cluster -> the inputs of its Node, secrets in plain.
     """
 
     machines: Mapping[str, Machine] = field(default_factory=dict)
     slots: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     objects: tuple[Object, ...] = ()
     releases: tuple[Release, ...] = ()
+    hosts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
 
 def read(resources: Iterable[Mapping[str, Any]]) -> Applied:
@@ -89,6 +92,7 @@ def read(resources: Iterable[Mapping[str, Any]]) -> Applied:
         slots=dict(_slot(item) for item in live if item["type"] == POWER),
         objects=(*(_object(item, inside[item["urn"]]) for item in live if _is_object(item)), *definitions),
         releases=tuple(_release(item, inside[item["urn"]]) for item in live if item["type"] == RELEASE),
+        hosts={str(props["host"]): props for props in (inputs(item) for item in live if item["type"] == HOST)},
     )
 
 

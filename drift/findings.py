@@ -20,6 +20,7 @@ class Kind(StrEnum):
     MAINTENANCE = "maintenance"
     FOREIGN = "foreign"
     CONFIG_CHANGED = "config_changed"
+    HOST_CHANGED = "host_changed"
     NOT_IN_KUBERNETES = "not_in_kubernetes"
     NOT_IN_ETCD = "not_in_etcd"
     OBJECT_CHANGED = "object_changed"

@@ -77,6 +77,7 @@ def judge(declared: Declared, seen: Seen) -> Report:
         return Report((), (away, *_state_unread(declared)))
     findings = chain(
         _nodes(declared, seen),
+        _hosts(declared, seen),
         _membership(declared, seen),
         _objects(declared, seen),
         _orphans(declared, seen),
@@ -100,6 +101,12 @@ def _nodes(declared: Declared, seen: Seen) -> Iterator[Finding]:
         words = seen.configs.get(node.name, "")
         if mode is Mode.OURS and isinstance(words, str) and words:
             yield Finding(Kind.CONFIG_CHANGED, node.name, words, _again(declared))
+
+
+def _hosts(declared: Declared, seen: Seen) -> Iterator[Finding]:
+    for name, words in seen.hosts.items():
+        if isinstance(words, str) and words:
+            yield Finding(Kind.HOST_CHANGED, name, words, _again(declared))
 
 
 def _is_off(declared: Declared, node: Node, seen: Seen) -> bool:
@@ -270,6 +277,9 @@ def _unasked(declared: Declared, seen: Seen) -> Iterator[Unasked]:
     for name, words in seen.configs.items():
         if isinstance(words, Silence) and seen.modes.get(name) is Mode.OURS:
             yield Unasked(f"{name}'s config", words.why)
+    for name, words in seen.hosts.items():
+        if isinstance(words, Silence):
+            yield Unasked(name, words.why)
     if isinstance(seen.etcd, Silence):
         yield Unasked("etcd", seen.etcd.why, (f"{Kind.ORPHAN_ETCD_MEMBER}/",))
     yield from _unasked_cluster(seen.cluster)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli.observe import ANSWER_S, Lab, endpoint, opened
 from drift import helm, objects
@@ -14,6 +14,7 @@ from drift.applied import Applied, Machine, Object, Release
 from drift.helm import Record
 from drift.objects import Answers, Silence
 from providers.deployment import is_open
+from providers.dynamic import lazily
 from providers.engine import Reporter
 from providers.errors import HomelabError, UnreachableError
 from providers.kubernetes.client import Kube, NodeView
@@ -24,6 +25,11 @@ from providers.talos.client import Mode, probe
 from providers.talos.leave import Etcd
 from providers.turingpi.client import Bmc
 from settings import Board
+
+if TYPE_CHECKING:
+    from providers.k3s import drift as k3s
+else:  # no other verb needs what it imports
+    k3s = lazily("providers.k3s.drift")
 
 NO_TALOSCONFIG = "there is no talosconfig here; `homelab up` writes it"
 NO_KUBECONFIG = "there is no kubeconfig here; `homelab up` writes it"
@@ -49,6 +55,7 @@ class Seen:
         powers: board -> slot -> whether it is on.
         modes: node -> what answers at its address.
         configs: node -> how its live config differs, in words; "" when it does not.
+        hosts: host of a k3s cluster -> how it differs, in words; "" when it does not.
     """
 
     powers: Mapping[str, Mapping[int, bool] | Silence]
@@ -56,6 +63,7 @@ class Seen:
     configs: Mapping[str, str | Silence]
     etcd: Etcd | Silence
     cluster: Cluster | Silence
+    hosts: Mapping[str, str | Silence] = field(default_factory=dict)
 
     @property
     def anything(self) -> bool:
@@ -63,21 +71,27 @@ class Seen:
         absent = (Mode.SILENT, Mode.REFUSED)
         answered = any(not isinstance(mode, Silence) and mode not in absent for mode in self.modes.values())
         boards = any(not isinstance(power, Silence) for power in self.powers.values())
-        return answered or boards or not isinstance(self.cluster, Silence)
+        hosts = any(not isinstance(words, Silence) for words in self.hosts.values())
+        return answered or boards or hosts or not isinstance(self.cluster, Silence)
 
 
 def look(lab: Lab, applied: Applied | None) -> Seen:
     """Ask everything. What gives no answer is a `Silence`; nothing is raised for it."""
     known = applied or Applied()
     boards, nodes = lab.settings.boards, lab.settings.enabled_nodes
-    with ThreadPoolExecutor(len(boards) + 2 * len(nodes) + 2) as threads:
+    with ThreadPoolExecutor(len(boards) + 2 * len(nodes) + len(known.hosts) + 2) as threads:
         powers = {name: threads.submit(_answer, partial(_power, board)) for name, board in boards.items()}
         modes = {n.name: threads.submit(_answer, partial(_mode, lab, str(n.address))) for n in nodes}
         found = [known.machines[node.name] for node in nodes if node.name in known.machines]
         configs = {m.node: threads.submit(_answer, partial(config_drift, m)) for m in found}
+        hosts = {
+            name: threads.submit(_answer, partial(host_drift, props))
+            for name, props in known.hosts.items()
+            if name in lab.settings.hosts and not lab.settings.hosts[name].disabled
+        }
         etcd = threads.submit(_answer, partial(_etcd, lab))
         cluster = threads.submit(_answer, partial(_cluster, lab, known))
-        return Seen(_all(powers), _all(modes), _all(configs), etcd.result(), cluster.result())
+        return Seen(_all(powers), _all(modes), _all(configs), etcd.result(), cluster.result(), _all(hosts))
 
 
 def _answer(ask: Callable[[], T]) -> T | Silence:
@@ -123,6 +137,13 @@ def config_drift(known: Machine) -> str | Silence:
     heard = _Heard()
     words = machine.drift(dict(known.props), heard)
     return Silence("; ".join(heard.warnings)) if heard.warnings and not words else words
+
+
+def host_drift(props: Mapping[str, Any]) -> str | Silence:
+    """How a host of a k3s cluster differs from what was applied, in words."""
+    if not is_open(props):
+        return Silence("the secrets of its state can't be opened here")
+    return str(k3s.on(dict(props)))
 
 
 def _etcd(lab: Lab) -> Etcd:

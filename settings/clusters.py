@@ -44,6 +44,15 @@ class ApiAddress(Part):
         shared = str(self.vip) if self.vip is not None else self.load_balancer
         return self.dns or shared
 
+    @property
+    def server_port(self) -> int:
+        """Where each control plane's own API answers; a load balancer may offer it elsewhere."""
+        return 6443 if self.load_balancer else self.port
+
+    def url(self, only: str) -> str:
+        """Where nodes register and people ask: the shared address, or that of the only control plane."""
+        return f"https://{self.host or only}:{self.port}"
+
 
 class Login(Part):
     """How hosts of a cluster are logged into, where they don't say otherwise."""

@@ -15,10 +15,14 @@ KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 DATA = "/var/lib/rancher/k3s"
 SERVER_TOKEN = f"{DATA}/server/token"
 TLS = f"{DATA}/server/tls/server-ca.crt"
+DB = f"{DATA}/server/db"
+ASIDE = f"{DATA}/server/db.before-restore"
 MANIFEST = f"{DATA}/server/manifests/kube-vip.yaml"
 PASSWORD = "/etc/rancher/node/password"  # noqa: S105  # a path
 MARK = "/etc/homelab/cluster"
 BINARY = "/usr/local/bin/k3s"
+SNAPSHOTS = "/var/lib/homelab/etcd"
+PORT = 6443
 ORIGIN = ("cluster-init", "server")
 """The keys that say how a server came in; they stay as they were when it did."""
 
@@ -62,7 +66,7 @@ def server(props: Mapping[str, Any], address: str, origin: Mapping[str, Any]) ->
         "secrets-encryption": bool(props["secrets_encryption"]),
         "write-kubeconfig-mode": "0600",
     }
-    if int(props["api_port"]) != 6443:
+    if int(props["api_port"]) != PORT:
         config["https-listen-port"] = int(props["api_port"])
     if cni == "none":
         config["disable-network-policy"] = True

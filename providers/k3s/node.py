@@ -11,7 +11,7 @@ from providers.deadline import Deadline
 from providers.dynamic import Props
 from providers.engine import Reporter
 from providers.errors import DeadlineError, HomelabError, RefusedError, UnreachableError
-from providers.k3s import files, install, remains
+from providers.k3s import certificates, files, install, remains
 from providers.kubernetes.client import Kube
 from providers.ssh import reach
 from providers.ssh.client import Host
@@ -41,8 +41,11 @@ def token_of(props: Mapping[str, Any]) -> str | None:
     return None
 
 
-def ensure(props: Props, report: Reporter, *, acknowledged: bool) -> None:
+def ensure(props: Props, report: Reporter, *, acknowledged: bool) -> str:
     """Have the host run its k3s, as its resource says.
+
+    Returns:
+        The day when the first of its certificates ends.
 
     Raises:
         ForeignNodeError: another cluster's remains are on it, and nobody said that they may go.
@@ -57,6 +60,7 @@ def ensure(props: Props, report: Reporter, *, acknowledged: bool) -> None:
             remains.remove(host)
         host.write(files.MARK, mark.encode())
         _install(host, props, report)
+        return certificates.first_end(host)
 
 
 @contextlib.contextmanager
@@ -79,13 +83,15 @@ def _install(host: Host, props: Props, report: Reporter) -> None:
     changed = install.binary(host, wanted, str(props["releases"]))
     changed |= install.service(host, role, wanted, str(props["scripts"]))
     changed |= _configure(host, props, report)
-    if running and not changed:
+    if host.run(f"systemctl is-enabled {unit}", check=False).out.strip() != "enabled":
+        host.run(f"systemctl enable {unit}")
+    if running and not changed and not certificates.is_due(certificates.first_end(host)):
         return
     if upgrading:
         with _away(host, props, report):
-            _restart(host, unit, report)
+            restart(host, unit, report)
     else:
-        _restart(host, unit, report)
+        restart(host, unit, report)
 
 
 def _configure(host: Host, props: Props, report: Reporter) -> bool:
@@ -148,14 +154,14 @@ def _join_token(host: Host, props: Props, report: Reporter) -> bool:
     """A token of a few minutes for an agent that is not in yet: afterwards its certificate will do."""
     if host.read(f"{files.DATA}/agent/client-kubelet.crt") is not None:
         return False
-    with _any_server(props) as server:
+    with any_server(props) as server:
         forget_stale(server, props, report)
         made = server.run(f"{files.BINARY} token create --ttl {TOKEN_LIFE} --description {props['host']}", secret=True)
     return host.write(files.TOKEN, f"{made.out.strip()}\n".encode(), 0o600)
 
 
 @contextlib.contextmanager
-def _any_server(props: Mapping[str, Any], timeout_s: float = 60.0) -> Iterator[Host]:
+def any_server(props: Mapping[str, Any], timeout_s: float = 60.0) -> Iterator[Host]:
     """A server that runs. Raises the last one's error where none does."""
     last: HomelabError | None = None
     for login in props["servers"].values():
@@ -177,7 +183,7 @@ def forget_stale(server: Host, props: Mapping[str, Any], report: Reporter) -> No
         RefusedError: that Node is Ready: another host has the name.
     """
     name, deadline = str(props["host"]), Deadline(pace.limit(120))
-    with Kube(_admin(server, props)) as kube:
+    with Kube(admin(server, props)) as kube:
         view = kube.node(name)
         if view is not None and view.ready:
             raise RefusedError(
@@ -190,7 +196,7 @@ def forget_stale(server: Host, props: Mapping[str, Any], report: Reporter) -> No
         kube.remove(f"/api/v1/namespaces/kube-system/secrets/{name}.node-password.k3s", deadline)
 
 
-def _admin(server: Host, props: Mapping[str, Any]) -> str:
+def admin(server: Host, props: Mapping[str, Any]) -> str:
     """An administrator's kubeconfig, straight to one server."""
     given = server.read(files.KUBECONFIG)
     if given is None:
@@ -198,10 +204,9 @@ def _admin(server: Host, props: Mapping[str, Any]) -> str:
     return files.kubeconfig(given, str(props["cluster"]), f"https://{server.target.address}:{int(props['api_port'])}")
 
 
-def _restart(host: Host, unit: str, report: Reporter) -> None:
+def restart(host: Host, unit: str, report: Reporter) -> None:
     """Start it anew and wait until it says that it is ready."""
     report.progress(f"starts {unit}")
-    host.run(f"systemctl enable {unit}")
     host.run(f"systemctl --no-block restart {unit}")
     last = "nothing"
 
@@ -232,14 +237,14 @@ def _away(host: Host, props: Props, report: Reporter) -> Iterator[None]:
     name = host.target.name
     lock = f"upgrade of {props['cluster']}"
     with locks.held(lock, f"upgrading {name}", Deadline(ONE_AFTER_THE_OTHER_S), report.progress):
-        with _any_server(props) as server:
-            admin = _admin(server, props)
-        with Kube(admin) as kube:
+        with any_server(props) as server:
+            access = admin(server, props)
+        with Kube(access) as kube:
             drained = kube.drain(name, Deadline(pace.limit(DRAIN_S)), report.progress)
             if not drained.complete:
                 report.warn(f"{name}: upgraded with pods on it: {', '.join(str(pod) for pod in drained.left)}")
         yield
-        with Kube(admin) as kube:
+        with Kube(access) as kube:
             kube.patiently(lambda: _new(kube, name, str(props["version"])), f"{name}: Ready with its new version",
                            Deadline(pace.limit(READY_S)))  # fmt: skip
             kube.cordon(name, Deadline(pace.limit(120)), unschedulable=False)

@@ -10,13 +10,14 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from providers.dynamic import Props, Provider, changed_keys, is_known, lazily, packed
 from providers.engine import Reporter
+from providers.errors import HomelabError
 from providers.ssh.resources import LOGIN
 
 if TYPE_CHECKING:
-    from providers.k3s import access, membership, moving, node
+    from providers.k3s import access, certificates, drift, membership, moving, node
 else:
-    access, membership, moving, node = (
-        lazily(f"providers.k3s.{name}") for name in ("access", "membership", "moving", "node")
+    access, certificates, drift, membership, moving, node = (
+        lazily(f"providers.k3s.{name}") for name in ("access", "certificates", "drift", "membership", "moving", "node")
     )
 
 CLUSTER = ("cluster", "registration", "names", "api_port", "vip", "etcd", "cni", "pod_subnet", "service_subnet")
@@ -69,26 +70,37 @@ class NodeProvider(Provider):
         return found
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Say in the preview which agent goes to another cluster."""
+        """Besides changed inputs: what was changed by hand, and certificates that are about to end; say who moves."""
         _announce_move(olds, news)
-        return DiffResult(changes=bool(changed_keys(olds, news, self.inputs)))
+        if olds.get("drift"):
+            Reporter().info(f"{olds['host']}: {olds['drift']}")
+        due = certificates.is_due(str(olds.get("certificates_end") or ""))
+        if due:
+            said = "k3s is started anew, which renews them"
+            Reporter().info(f"{olds['host']}: certificates end on {olds['certificates_end']}; {said}")
+        return DiffResult(changes=due or bool(changed_keys(olds, news, self.inputs)) or bool(olds.get("drift")))
 
     def create(self, props: Props) -> CreateResult:
         """Adopt the host if it is this cluster's, else install it; remains of another need `generation`."""
-        node.ensure(props, Reporter(), acknowledged=int(props["generation"]) > 0)
-        return CreateResult(f"{props['host']}-k3s", self.stored(props))
+        day = node.ensure(props, Reporter(), acknowledged=int(props["generation"]) > 0)
+        return CreateResult(f"{props['host']}-k3s", self.stored(props, certificates_end=day, drift=""))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Change its files and restart it, drained where its version changes; an agent may move to another cluster."""
         if _is_move(olds, news):
             moving.away(olds, Reporter())
         grown = int(news["generation"]) > int(olds.get("generation", 0))
-        node.ensure(news, Reporter(), acknowledged=grown)
-        return UpdateResult(self.stored(news))
+        day = node.ensure(news, Reporter(), acknowledged=grown)
+        return UpdateResult(self.stored(news, certificates_end=day, drift=""))
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Whether it is a node is its membership's to read."""
-        return ReadResult(id_, props)
+        """See what was changed by hand, and when certificates end; an agent that was set up anew is gone."""
+        try:
+            seen = drift.look(props, Reporter())
+        except HomelabError as error:
+            Reporter().warn(f"{props['host']}: not read: {error}")
+            return ReadResult(id_, props)
+        return ReadResult("", {}) if seen is None else ReadResult(id_, {**props, **seen})
 
     def delete(self, _id: str, props: Props) -> None:
         """Uninstall, on a host of this cluster only."""
@@ -118,13 +130,18 @@ class ClusterProvider(Provider):
     inputs = ("cluster", "endpoint")
     memos = ("servers",)
 
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Besides changed inputs: a client certificate that is about to end."""
+        ending = certificates.is_ending(str(olds.get("kubeconfig") or ""))
+        return DiffResult(changes=ending or bool(changed_keys(olds, news, self.inputs)))
+
     def create(self, props: Props) -> CreateResult:
         """Read it from any server that runs."""
         return CreateResult(str(props["cluster"]), self.stored(props, kubeconfig=access.kubeconfig(props, Reporter())))
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Read it again, for the changed endpoint."""
-        return UpdateResult(self.stored(news, kubeconfig=access.kubeconfig(news, Reporter())))
+        """Read it again, for the changed endpoint or with a new certificate."""
+        return UpdateResult(self.stored(news, kubeconfig=access.renewed(news, Reporter())))
 
 
 class MemberProvider(Provider):

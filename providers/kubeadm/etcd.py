@@ -13,6 +13,7 @@ from providers.talos.quorum import verdict
 _PKI = "/etc/kubernetes/pki/etcd"
 _KEYS = f"--cacert={_PKI}/ca.crt --cert={_PKI}/healthcheck-client.crt --key={_PKI}/healthcheck-client.key"
 ASK_S = 60.0
+SAVE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ def refuse_quorum_loss(found: Members, name: str) -> None:
         raise RefusedError(f"{name}: must stay: {reason}")
 
 
-def _etcdctl(helper: Shell, command: str, *, check: bool = True) -> Answer:
+def save(helper: Shell, path: str) -> None:
+    """Have this control plane's etcd write a snapshot, to a file that its pod sees. Raises as `Shell.run`."""
+    _etcdctl(helper, f"snapshot save {path}", timeout_s=SAVE_S)
+
+
+def _etcdctl(helper: Shell, command: str, *, check: bool = True, timeout_s: float = ASK_S) -> Answer:
     pod = f"kubectl --kubeconfig {ADMIN} -n kube-system exec etcd-{helper.target.name}"
-    return helper.run(f"{pod} -- etcdctl {_KEYS} {command}", timeout_s=ASK_S, check=check)
+    return helper.run(f"{pod} -- etcdctl {_KEYS} {command}", timeout_s=timeout_s, check=check)

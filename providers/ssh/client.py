@@ -97,9 +97,9 @@ class Host:
             )
         return answer
 
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str, *, timeout_s: float = 60) -> bytes | None:
         """A file's content, or None where there is none. Raises as `run`."""
-        code, out, err = self._raw(f"cat -- {shlex.quote(path)}", b"", 60)
+        code, out, err = self._raw(f"cat -- {shlex.quote(path)}", b"", timeout_s)
         if code == 0:
             return out
         said = err.decode(errors="replace")
@@ -109,19 +109,19 @@ class Host:
             f"{self.target.place}: reading {path}: {_short(said.strip())}; look with `{self.target.login}`"
         )
 
-    def write(self, path: str, data: bytes, mode: int = 0o644) -> bool:
+    def write(self, path: str, data: bytes, mode: int = 0o644, *, timeout_s: float = 60) -> bool:
         """Give a file its content and mode: at once, or not at all. Folders are made. Raises as `run`.
 
         Returns:
             whether its content changed; a file that is right already is left alone.
         """
-        if self.read(path) == data:
+        if self.read(path, timeout_s=timeout_s) == data:
             return False
         new = f"{posixpath.dirname(path)}/.{posixpath.basename(path)}.new"
         quoted = shlex.quote(new)
         # Empty and with its mode first: a secret is never readable to others, not even for a moment.
         self.run(f"install -D -m {mode:04o} /dev/null {quoted}")
-        self.run(f"tee -- {quoted}", stdin=data, secret=True)
+        self.run(f"tee -- {quoted}", stdin=data, timeout_s=timeout_s, secret=True)
         self.run(f"mv -f -- {quoted} {shlex.quote(path)}")
         return True
 

@@ -54,6 +54,16 @@ def refuse_foreign(snapshot: Snapshot, bundle: SecretsBundle) -> None:
         )
 
 
+def refuse_other_authority(snapshot: Snapshot, authority: str) -> None:
+    """Let a snapshot pass that names this authority (PEM) as its cluster's.
+
+    Raises:
+        ForeignSnapshotError: it names another one, or none.
+    """
+    if _one_line(authority) not in set(_authorities(snapshot)):
+        raise ForeignSnapshotError(f"{snapshot.path}: is another cluster's: its authority is not this cluster's")
+
+
 def written_at(snapshot: Snapshot) -> datetime | None:
     """When it was taken, from the newest lease in it: they are renewed every few seconds. None without leases."""
     seen = [moment for value in _under(snapshot, _LEASES) if (moment := _renewed(value)) is not None]

@@ -224,7 +224,8 @@ def test_what_became_of_the_backup_job(tmp_path: Path) -> None:
 
 def test_the_backups_of_this_machine_newest_first(tmp_path: Path) -> None:
     stack = Stack("home", tmp_path)
-    for folder, name, age in (("backups", "etcd-home-1.db", 50), ("states", "s.tar.gz", 10), ("backups", ".half", 1)):
+    made = (("backups", "etcd-home-1.db", 50), ("states", "s.tar.gz", 10), ("backups", ".half", 1))
+    for folder, name, age in (*made, ("backups", "etcd-home-1.db.token", 1)):
         path = stack.folder / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 7)

@@ -25,6 +25,15 @@ def test_objects_of_parts_and_of_charts_within_them() -> None:
     assert found["Secret/web/env"].manifest["stringData"] == {"TOKEN": "tk-hunter2"}
 
 
+def test_hosts_of_k3s() -> None:
+    urn = "urn:pulumi:homelab::homelab::homelab:Host$pulumi-python:dynamic/k3s:Node::rpi1-k3s"
+    settings = {"host": "rpi1", "token": {SIGNATURE: SECRET, "plaintext": '"hunter2"'}}
+    item = {"urn": urn, "custom": True, "type": "pulumi-python:dynamic/k3s:Node", "inputs": {"settings": settings}}
+    found = read([item])
+    assert found.hosts["rpi1"]["token"] == "hunter2"
+    assert "hunter2" not in repr(found)
+
+
 def test_a_release_of_helms() -> None:
     (release,) = read(resources()).releases
     assert (release.part, release.namespace, release.name, release.revision) == (

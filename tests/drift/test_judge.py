@@ -84,6 +84,13 @@ def test_powered_off_by_hand() -> None:
     assert report.findings[0].repair == ("homelab refresh --stack homelab", "homelab up --stack homelab")
 
 
+def test_a_host_of_k3s_that_was_worked_on() -> None:
+    report = found(but(hosts={"rpi1": "", "rpi2": "k3s is inactive", "rpi3": Silence("no SSH")}))
+    assert kinds(report) == [(Kind.HOST_CHANGED, "rpi2")]
+    assert report.findings[0].repair == ("homelab refresh --stack homelab", "homelab up --stack homelab")
+    assert [(silent.name, silent.why) for silent in report.unasked] == [("rpi3", "no SSH")]
+
+
 def test_a_module_that_answers_though_its_slot_is_off() -> None:
     report = found(but(powers={BOARD: {1: True, 2: False, 4: True}}))
     assert kinds(report) == [(Kind.POWER_OFF, "node2"), (Kind.ORPHAN_SLOT, "board1/4")]

@@ -20,12 +20,14 @@ from providers.balancer.config import Front, Sharing
 from providers.deadline import Deadline
 from providers.engine import Reporter
 from providers.errors import RefusedError, UnreachableError
-from providers.kubeadm import bootstrap, certificates, config, machine, membership, upkeep
+from providers.kubeadm import backup, bootstrap, certificates, config, machine, membership, upkeep
 from providers.kubeadm.hosts import Place
 from providers.kubeadm.membership import Party
 from providers.kubernetes.client import Kube
 from providers.ssh.client import Host as Client
 from providers.ssh.client import Target
+from providers.talos import origin
+from providers.talos.origin import ForeignSnapshotError
 from tests.twin.test_kubeadm_hosts import PLAYED
 from tests.twin.test_kubeadm_hosts import Place as Rack
 from tools import paths
@@ -55,7 +57,8 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         self.rack = self.wait(self._made(folder))
         self.cluster = self.rack.cluster
         self.places = {name: self.place(name) for name in (*PLANES, WORKER)}
@@ -129,6 +132,8 @@ class Lab:
     def end(self) -> None:
         self.wait(self.rack.ended())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +154,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             yield made
         finally:
             made.end()
+
+
+def test_a_snapshot_of_etcd_is_this_clusters(lab: Lab, tmp_path: Path):
+    path = tmp_path / "s.db"
+    targets = {name: place.target for name, place in lab.planes.items()}
+    with pytest.raises(UnreachableError, match="is no control plane of attic yet"):
+        backup.take("attic", targets, path, lab.dial)
+    taken = backup.take("garage", targets, path, lab.dial)
+    assert taken.snapshot.keys > 50
+    assert taken.snapshot.path == path
+    assert path.stat().st_mode & 0o077 == 0
+    assert not lab.rack.hosts[taken.node].path(backup.SAVED).exists()
+    with pytest.raises(ForeignSnapshotError):
+        origin.refuse_other_authority(taken.snapshot, "another")
 
 
 def test_three_control_planes_and_a_worker_are_ready_behind_the_vip(lab: Lab):

@@ -12,6 +12,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from twin.hosts import k3s_snapshot
 from twin.hosts.k3s_agent import Agent
 from twin.hosts.k3s_server import Server
 from twin.hosts.shell import TABLE, Reply, command, said
@@ -128,13 +129,18 @@ async def _uninstall(host: Host, role: str) -> Reply:
 
 @command(BINARY, "k3s")
 async def k3s(host: Host, argv: list[str], _stdin: bytes) -> Reply:
-    """`--version`, and `token create|list|delete` on a server."""
+    """`--version`; on a server `token create|list|delete` and `etcd-snapshot save`; `server --cluster-reset`."""
     if not host.path(BINARY).is_file():
         return said("sh: 1: k3s: not found\n", 127)
     if argv == ["--version"]:
         return said(f"k3s version {host.read(BINARY).split()[1]} (abcdef12)\n")
-    server = host.units.program("k3s")
-    if argv[:1] == ["token"] and isinstance(server, Server) and server.ready:
+    found = host.units.program("k3s")
+    server = found if isinstance(found, Server) else None
+    if argv[:2] == ["etcd-snapshot", "save"]:
+        return await k3s_snapshot.save(host, server, argv[2:])
+    if argv[:1] == ["server"]:
+        return await k3s_snapshot.reset(host, argv[1:])
+    if argv[:1] == ["token"] and server is not None and server.ready:
         with contextlib.suppress(ApiError):
             return await _token(server, argv[1:])
     return said("FATA[0000] the server is not running, or the twin knows no such command\n", 1)

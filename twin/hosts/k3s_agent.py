@@ -78,18 +78,12 @@ class Agent:
         server = await reached(self.host, address, port)
         if server is None:
             raise OSError(f"failed to get CA certs: https://{address}:{port}: connection refused")
-        stored = self._stored()
+        stored = _stored(self.host)
         if not await self._proven(server, token(self.host, given), stored):
             raise OSError("failed to retrieve configuration from server: 401 Unauthorized")
         self._digest = server.tls.digest
         leaf = await admitted(self.host, server)
-        self.host.put(f"{_CERTIFICATE}.crt", leaf.crt)
-        self.host.put(f"{_CERTIFICATE}.key", leaf.key, 0o600)
         return kubelet(self.host, given, server, leaf)
-
-    def _stored(self) -> Pair | None:
-        crt, key = (self.host.path(f"{_CERTIFICATE}.{end}") for end in ("crt", "key"))
-        return Pair(crt.read_bytes(), key.read_bytes()) if crt.exists() and key.exists() else None
 
     async def _proven(self, server: Server, given: str, stored: Pair | None) -> bool:
         """By a token, or by the certificate of a node that the cluster still knows."""
@@ -105,6 +99,11 @@ class Agent:
                 if await _known(api, self.host.name if leaf else ""):
                     return True
         return False
+
+
+def _stored(host: Host) -> Pair | None:
+    crt, key = (host.path(f"{_CERTIFICATE}.{end}") for end in ("crt", "key"))
+    return Pair(crt.read_bytes(), key.read_bytes()) if crt.exists() and key.exists() else None
 
 
 async def _known(api: Api, node: str) -> bool:
@@ -163,13 +162,18 @@ async def admitted(host: Host, server: Server) -> Pair:
                     )
     except ApiError as error:
         raise OSError(str(error)) from None
+    stored = _stored(host)
+    if stored is not None and server.tls.lasts(stored.crt, "client-ca"):
+        return stored
     return server.tls.leaf("client-ca", f"system:node:{host.name}", ["system:nodes"])
 
 
 def kubelet(
     host: Host, given: dict[str, Any], server: Server, leaf: Pair, extra: dict[str, str] | None = None
 ) -> Kubelet:
-    """The kubelet of a node that was let in."""
+    """The kubelet of a node that was let in, its certificate kept."""
+    host.put(f"{_CERTIFICATE}.crt", leaf.crt)
+    host.put(f"{_CERTIFICATE}.key", leaf.key, 0o600)
     labels = dict(text.partition("=")[::2] for text in given.get("node-label", []))
     wish = Wish(
         version=version(host),

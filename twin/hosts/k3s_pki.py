@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
@@ -16,6 +17,7 @@ from twin.talos.pki import Pair, issue, key_pem, public_pem, write_secret
 
 AUTHORITIES = ("server-ca", "client-ca", "request-header-ca", "etcd/server-ca", "etcd/peer-ca")
 _SERVICE_KEY = "service.key"
+RENEW_BELOW = timedelta(days=120)
 
 
 class Authorities:
@@ -38,9 +40,18 @@ class Authorities:
 
     def copy(self, other: Authorities) -> None:
         """Those of another server."""
+        self.take(other.content())
+
+    def content(self) -> dict[str, bytes]:
+        """All that servers share: path below the folder -> content."""
+        paths = [f"{name}.{end}" for name in AUTHORITIES for end in ("crt", "key")]
+        return {path: (self.folder / path).read_bytes() for path in (*paths, _SERVICE_KEY)}
+
+    def take(self, content: Mapping[str, bytes]) -> None:
+        """Become what `content` gave elsewhere, or at another time."""
         for name in AUTHORITIES:
-            self._put(name, other.pair(name))
-        write_secret(self.folder / _SERVICE_KEY, (other.folder / _SERVICE_KEY).read_bytes())
+            self._put(name, Pair(content[f"{name}.crt"], content[f"{name}.key"]))
+        write_secret(self.folder / _SERVICE_KEY, content[_SERVICE_KEY])
 
     def pair(self, name: str) -> Pair:
         """One of them."""
@@ -49,6 +60,22 @@ class Authorities:
     def leaf(self, ca: str, name: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
         """A certificate for 365 days, for a server where it names hosts, always for a client."""
         return issue(self.pair(ca), name, groups, hosts, server=bool(hosts), client=True)
+
+    def renewed(self, name: str, ca: str, common: str, groups: Sequence[str] = ()) -> Pair:
+        """A client's certificate that is kept, and renewed at a start once few days are left, as k3s does it."""
+        kept = self.folder / f"{name}.crt"
+        if not kept.exists() or not self.lasts(kept.read_bytes(), ca):
+            self._put(name, self.leaf(ca, common, groups))
+        return self.pair(name)
+
+    def lasts(self, crt: bytes, ca: str) -> bool:
+        """Whether a certificate is of this authority, and has more days left than k3s renews at."""
+        leaf = x509.load_pem_x509_certificate(crt)
+        try:
+            leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(self.pair(ca).crt))
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return leaf.not_valid_after_utc - datetime.now(UTC) > RENEW_BELOW
 
     def write(self, name: str, pair: Pair) -> tuple[Path, Path]:
         """A pair as files."""

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import ipaddress
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import yaml
-
-from twin.hosts import k3s_agent
+from twin.hosts import k3s_agent, k3s_bootstrap
+from twin.hosts.k3s_manifests import applied, dropped, vip
 from twin.hosts.k3s_pki import Authorities
 from twin.hosts.kubelet import Kubelet, kwok_rights
 from twin.hosts.servers import ELECTION, Servers
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from twin.hosts.host import Host
 
 PORT = 6443
-_DATA = "/var/lib/rancher/k3s/server"
+DATA = "/var/lib/rancher/k3s/server"
 _POLL_S = 0.2
 _REMOVE, _REMOVED = "etcd.k3s.cattle.io/remove", "etcd.k3s.cattle.io/removed-node-name"
 _MEMBER, _ADDRESS = "etcd.k3s.cattle.io/node-name", "etcd.k3s.cattle.io/node-address"
@@ -37,12 +37,12 @@ class Server:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.config: dict[str, Any] = k3s_agent.config(host)
-        self.tls = Authorities(host.path(f"{_DATA}/tls"))
+        self.tls = Authorities(host.path(f"{DATA}/tls"))
         self.ready = False
         self.password = ""
         self.servers = Servers(host)
         self._kubelet: Kubelet | None = None
-        self._etcd_data = host.path(f"{_DATA}/db/etcd")
+        self._db = host.path(f"{DATA}/db")
         self._vip: Relay | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -62,8 +62,18 @@ class Server:
         return bool(self.config.get("cluster-init") or self.config.get("server")) or self._member.exists()
 
     @property
-    def _member(self) -> Any:
-        return self._etcd_data.parent / "member-name"
+    def etcd_data(self) -> Path:
+        """Where it is; SQLite's has its own place, and becomes etcd's at a start that asks for etcd."""
+        return self._db / ("etcd" if self.uses_etcd else "state.db")
+
+    @property
+    def member(self) -> str:
+        """Its name in etcd."""
+        return self._member.read_text() if self._member.exists() else "kine"
+
+    @property
+    def _member(self) -> Path:
+        return self._db / "member-name"
 
     def admin(self) -> Api:
         """Its own API, as an administrator."""
@@ -73,14 +83,16 @@ class Server:
         """The whole of it, until its node is Ready."""
         initial = await self._bootstrap()
         self._write_token()
-        await self._etcd(initial)
+        await self.run_etcd(initial)
+        await k3s_bootstrap.store(self)
+        self.host.forget(f"{DATA}/db/reset-flag")
         self._serve()
         async with self.admin() as api:
             while not await api.ready():
                 await asyncio.sleep(_POLL_S)
             self._more()
-            for path, body in [*kwok_rights(), *self._dropped()]:
-                await _applied(api, path, body)
+            for path, body in [*kwok_rights(), *dropped(self.host)]:
+                await applied(api, path, body)
         self.ready = True
         self._write_kubeconfig()
         self._announce()
@@ -113,17 +125,18 @@ class Server:
         self.password = given.rpartition(":")[2] if given.startswith("K10") else given
         url = urlsplit(str(self.config.get("server", "")))
         if self.tls.there:
-            known = self.host.read(f"{_DATA}/token").strip().rpartition(":")[2]
+            known = self.host.read(f"{DATA}/token").strip().rpartition(":")[2]
             if self.password and known and known != self.password:
                 raise OSError("bootstrap data already found and encrypted with different token")
             self.password = known or self.password
-        elif url.hostname:
+            begun = not url.hostname or (self.etcd_data / "member").exists()
+            return None if begun else await self._join(given, str(url.hostname), url.port or PORT)
+        if url.hostname:
             return await self._join(given, url.hostname, url.port or PORT)
-        else:
-            if given.startswith("K10"):
-                raise OSError("failed to normalize server token: the first server takes the short form only")
-            self.password = self.password or secrets.token_hex(16)
-            self.tls.make()
+        if given.startswith("K10"):
+            raise OSError("failed to normalize server token: the first server takes the short form only")
+        self.password = self.password or secrets.token_hex(16)
+        self.tls.make()
         return None
 
     async def _join(self, given: str, address: str, port: int) -> str:
@@ -136,21 +149,24 @@ class Server:
             raise OSError("failed to get CA certs: 401 Unauthorized")
         if not peer.uses_etcd:
             raise OSError("ETCD join failed: the server's datastore is SQLite")
+        if self.tls.there and self.tls.digest != peer.tls.digest:
+            raise OSError("server-ca.crt newer than datastore and could cause a cluster outage")
         await k3s_agent.admitted(self.host, peer)
         self.tls.copy(peer.tls)
-        self._name_member()
+        self.name_member()
         while True:
             try:
                 async with peer.etcd() as client:
                     members = await client.members()
-                    if not any(self._peer_url in member.peer_urls for member in members):
-                        _, members = await client.add_learner(self._peer_url)
-                return ",".join(f"{m.name or self._member.read_text()}={url}" for m in members for url in m.peer_urls)
+                    if not any(self.peer_url in member.peer_urls for member in members):
+                        _, members = await client.add_learner(self.peer_url)
+                return ",".join(f"{m.name or self.member}={url}" for m in members for url in m.peer_urls)
             except EtcdError:
                 await asyncio.sleep(_POLL_S)
 
     @property
-    def _peer_url(self) -> str:
+    def peer_url(self) -> str:
+        """Where other members reach its etcd."""
         return f"https://{self.host.address}:2380"
 
     def etcd(self, timeout_s: float = 3) -> EtcdClient:
@@ -159,23 +175,26 @@ class Server:
         context = client_context(self.tls.pair("etcd/server-ca").crt, leaf, http2=True)
         return EtcdClient(self.host.address, context, timeout_s)
 
-    def _name_member(self) -> None:
-        self._etcd_data.parent.mkdir(parents=True, exist_ok=True)
+    def name_member(self) -> None:
+        """Give its etcd a name, unless it has one."""
+        self._db.mkdir(parents=True, exist_ok=True)
         if not self._member.exists():
             self._member.write_text(f"{self.host.name}-{secrets.token_hex(4)}")
 
-    async def _etcd(self, initial: str | None) -> None:
+    async def run_etcd(self, initial: str | None) -> None:
+        """Start its etcd, as a member of others where `initial` names them; until it votes."""
         if self.uses_etcd:
-            self._name_member()
-        name = self._member.read_text() if self._member.exists() else "kine"
+            self.name_member()
+            self._migrate()
+        name, data = self.member, self.etcd_data
         hosts = [self.host.address, "127.0.0.1", "localhost"]
         server = self.tls.write("etcd/server", self.tls.leaf("etcd/server-ca", "etcd-server", hosts=hosts))
         peer = self.tls.write("etcd/peer", self.tls.leaf("etcd/peer-ca", "etcd-peer", hosts=hosts))
         client = f"https://{self.host.address}:2379"
         flags = {
-            "name": name, "data-dir": str(self._etcd_data),
+            "name": name, "data-dir": str(data),
             "listen-client-urls": client, "advertise-client-urls": client,
-            "listen-peer-urls": self._peer_url, "initial-advertise-peer-urls": self._peer_url,
+            "listen-peer-urls": self.peer_url, "initial-advertise-peer-urls": self.peer_url,
             "client-cert-auth": "true", "peer-client-cert-auth": "true",
             "trusted-ca-file": str(self.tls.folder / "etcd/server-ca.crt"),
             "peer-trusted-ca-file": str(self.tls.folder / "etcd/peer-ca.crt"),
@@ -183,12 +202,17 @@ class Server:
             "peer-cert-file": str(peer[0]), "peer-key-file": str(peer[1]),
             "log-level": "error", "unsafe-no-fsync": "true",
             "initial-cluster-state": "existing" if initial else "new",
-            "initial-cluster": initial or f"{name}={self._peer_url}",
+            "initial-cluster": initial or f"{name}={self.peer_url}",
         }  # fmt: skip
-        self._etcd_data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.servers.start("etcd", flags)
         while not await self._votes():
             await asyncio.sleep(_POLL_S)
+
+    def _migrate(self) -> None:
+        """SQLite becomes etcd."""
+        if (self._db / "state.db").exists() and not self.etcd_data.exists():
+            (self._db / "state.db").rename(self.etcd_data)
 
     async def _votes(self) -> bool:
         try:
@@ -208,8 +232,8 @@ class Server:
 
     def _write_token(self) -> None:
         text = f"K10{self.tls.digest}::server:{self.password}\n"
-        self.host.put(f"{_DATA}/token", text, 0o600)
-        self.host.put(f"{_DATA}/node-token", text, 0o600)
+        self.host.put(f"{DATA}/token", text, 0o600)
+        self.host.put(f"{DATA}/node-token", text, 0o600)
 
     def _context(self) -> Any:
         return client_context(
@@ -275,7 +299,7 @@ class Server:
         return str(write_secret(self.tls.folder / f"{user.rpartition(':')[2]}.kubeconfig", text))
 
     def _write_kubeconfig(self) -> None:
-        leaf = self.tls.leaf("client-ca", "system:admin", ["system:masters"])
+        leaf = self.tls.renewed("client-admin", "client-ca", "system:admin", ["system:masters"])
         text = kubeconfig("https://127.0.0.1:6443", self.tls.pair("server-ca").crt, leaf)
         self.host.put("/etc/rancher/k3s/k3s.yaml", text, 0o600)
 
@@ -289,7 +313,7 @@ class Server:
         await self._kubelet.run()
 
     async def _label(self, roles: dict[str, str]) -> None:
-        annotations = {_MEMBER: self._member.read_text(), _ADDRESS: self.host.address} if self.uses_etcd else {}
+        annotations = {_MEMBER: self.member, _ADDRESS: self.host.address} if self.uses_etcd else {}
         path = f"/api/v1/nodes/{self.host.name}"
         async with self.admin() as api:
             while True:
@@ -299,17 +323,10 @@ class Server:
                 except ApiError:
                     await asyncio.sleep(_POLL_S)
 
-    def _dropped(self) -> list[tuple[str, dict[str, Any]]]:
-        """The manifests in server/manifests, which k3s applies on start."""
-        folder = self.host.path(f"{_DATA}/manifests")
-        files = sorted(folder.glob("*.yaml")) if folder.is_dir() else []
-        documents = [one for file in files for one in yaml.safe_load_all(file.read_text(encoding="utf-8")) if one]
-        return [(_path(body), body) for body in documents]
-
     def _announce(self) -> None:
         """What kube-vip does on the server that leads: the address answers, and leads to a server that is ready."""
-        for _, body in self._dropped():
-            address = _vip(body)
+        for _, body in dropped(self.host):
+            address = vip(body)
             if address is None:
                 continue
 
@@ -362,26 +379,3 @@ class Server:
                 if member.name == name:
                     await client.remove(member.id)
                     self.host.emit("etcd_member_removed", member=name)
-
-
-def _path(body: dict[str, Any]) -> str:
-    namespace = f"/namespaces/{body['metadata']['namespace']}" if "namespace" in body["metadata"] else ""
-    group = "/api/v1" if body["apiVersion"] == "v1" else f"/apis/{body['apiVersion']}"
-    return f"{group}{namespace}/{body['kind'].lower()}s"
-
-
-def _vip(body: dict[str, Any]) -> str | None:
-    """The address that a kube-vip DaemonSet announces."""
-    if body.get("kind") != "DaemonSet" or not body["metadata"]["name"].startswith("kube-vip"):
-        return None
-    variables = {item["name"]: item.get("value") for item in body["spec"]["template"]["spec"]["containers"][0]["env"]}
-    return variables.get("address")
-
-
-async def _applied(api: Api, path: str, body: dict[str, Any]) -> None:
-    for _ in range(50):
-        try:
-            await api.create(path, body)
-            return
-        except ApiError:
-            await asyncio.sleep(_POLL_S)
