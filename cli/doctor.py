@@ -14,12 +14,16 @@ from cli import backends, locks, observe, twin
 from cli.engine import PASSPHRASE, Engine
 from cli.observe import Lab
 from cli.stacks import Stack
+from components.login import login
 from providers.errors import AuthError, HomelabError
 from providers.kubernetes.client import Kube
+from providers.ssh import reach
+from providers.ssh.client import connect
 from providers.talos import wipe
 from providers.turingpi.client import Bmc, certificate_fingerprint
-from settings import Board, Node
+from settings import Board, Host, Node
 from settings.models import set_secret
+from settings.secrets import PLACEHOLDER
 from tools import paths
 
 ENGINE = "v3.232.0"
@@ -116,11 +120,14 @@ def _lock(engine: Engine) -> Check:
 
 
 def _lab(lab: Lab) -> list[Check]:
-    """Boards, nodes and the API, all at once."""
+    """Boards, nodes, hosts and the API, all at once."""
     boards: list[Callable[[], Check]] = [_call(_board, n, b, lab) for n, b in lab.settings.boards.items()]
     nodes: list[Callable[[], Check]] = [_call(_node, node, lab) for node in lab.settings.enabled_nodes]
-    with ThreadPoolExecutor(len(boards) + len(nodes) + 1) as threads:
-        return list(threads.map(lambda check: check(), [*boards, *nodes, _call(_api, lab)]))
+    hosts: list[Callable[[], Check]] = [_call(_host, h, lab) for h in lab.settings.hosts.values() if not h.disabled]
+    api = [_call(_api, lab)] if lab.settings.nodes else []
+    checks = [*boards, *nodes, *hosts, *api]
+    with ThreadPoolExecutor(max(1, len(checks))) as threads:
+        return list(threads.map(lambda check: check(), checks))
 
 
 def _call(check: Callable[..., Check], *arguments: object) -> Callable[[], Check]:
@@ -172,6 +179,19 @@ def _node(node: Node, lab: Lab) -> Check:
     }
     fix = fixes.get(seen, f"{up}; if it stays so, switch it off and on at its board")
     return Check(f"node {node.name}", seen == "running", f"{node.address}: {seen}", fix)
+
+
+def _host(host: Host, lab: Lab) -> Check:
+    what, props = f"host {host.name}", login(host, lab.settings)
+    if props["key"] in (None, PLACEHOLDER):
+        fix = set_secret(("clusters", host.cluster, "ssh", "key"))
+        return Check(what, ok=False, seen=f"its SSH key can't be read: {lab.locked or 'it is not set'}", fix=fix)
+    try:
+        with connect(reach.target(props), observe.ANSWER_S) as opened:
+            return Check(what, ok=True, seen=f"{opened.target.address} answers over SSH, with the pinned key")
+    except HomelabError as exc:
+        fix = "check its power and cable, and `clusters` and `hosts` in the settings: docs/runbooks/hosts.md"
+        return Check(what, ok=False, seen=str(exc), fix=fix)
 
 
 def _api(lab: Lab) -> Check:
