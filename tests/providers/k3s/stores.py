@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,7 @@ async def admitted(_host: Host, _server: Server) -> None:
 def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
     """Three hosts that run such servers."""
     monkeypatch.setenv("HOMELAB_TIME_SCALE", "0.1")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # locks of its own: others' clusters have the same name
     monkeypatch.setenv("HOMELAB_TOOLS", str(paths.servers()))
     monkeypatch.setattr("providers.pace.MIN_LIMIT_S", 20.0)
     monkeypatch.setattr(k3s_agent, "admitted", admitted)
