@@ -112,8 +112,9 @@ class Status:
     machines: list[MachineStatus]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, in the documented shape."""
-        return asdict(self)
+        """Plain values, in the documented shape; of further clusters and machines only where the lab has some."""
+        found = asdict(self)
+        return {key: value for key, value in found.items() if value or key not in ("clusters", "machines")}
 
 
 def observe(lab: Lab) -> Status:
