@@ -87,6 +87,9 @@ class _Door(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
+        if not self._sshd.host.on:
+            conn.abort()  # a host that is off takes nobody in, though its listener is still to be closed
+            return
         self._sshd._open.add(conn)  # noqa: SLF001  # this door is the server's own
 
     def connection_lost(self, exc: Exception | None) -> None:
