@@ -116,6 +116,7 @@ def test_control_planes_reboot_one_at_a_time(lab: Sandbox) -> None:
     assert len({event["node"] for event in seen}) == 3
 
 
+@pytest.mark.slow  # 4c.24 is another such node
 def test_disabled_keeps_a_node_out_and_off(lab: Sandbox) -> None:
     settings_of(lab, WORKER, "      disabled: true\n")
     lab.up().ok()
