@@ -19,4 +19,4 @@ def order(ranks: dict[str, int]) -> list[str]:
 
 def rollout(cluster: str) -> Rollout:
     """The roll-out of all pools of a cluster in this run: two pools don't take from it at once."""
-    return of(f"pools of {cluster}")
+    return of(f"pools of {cluster}", "restart")

@@ -104,10 +104,12 @@ class Rollout:
 
     Args:
         gather_s: real seconds without a newcomer before anybody begins.
+        what: is done to each, in a word.
     """
 
-    def __init__(self, gather_s: float = GATHER_S) -> None:
+    def __init__(self, gather_s: float = GATHER_S, what: str = "upgrade") -> None:
         self._gather_s = gather_s
+        self._what = what
         self._changed = threading.Condition()
         self._places: list[Place] = []
         self._arrived = 0.0
@@ -171,7 +173,8 @@ class Rollout:
 
     def _refusal(self, place: Place) -> str:
         how_far = "not finished" if place.begun else "not begun"
-        return f"{place.node}: {how_far}: {self._failed}'s upgrade failed; see its message, and run this again then"
+        whose = f"{self._failed}'s {self._what}"
+        return f"{place.node}: {how_far}: {whose} failed; see its message, and run this again then"
 
     def _before(self, place: Place, step: Step, width: int) -> str | None:
         """Whom a step waits for, in words; None when it may begin."""
@@ -197,7 +200,7 @@ _rollouts: dict[str, Rollout] = {}
 _lock = threading.Lock()
 
 
-def of(cluster: str) -> Rollout:
+def of(cluster: str, what: str = "upgrade") -> Rollout:
     """The roll-out of a cluster in this run: one process serves one run of the engine."""
     with _lock:
-        return _rollouts.setdefault(cluster, Rollout())
+        return _rollouts.setdefault(cluster, Rollout(what=what))

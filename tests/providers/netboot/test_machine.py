@@ -116,6 +116,7 @@ def test_nobody_is_restarted_after_one_that_did_not_come_back(world: World):
     assert ended["a"] == "old+"
     assert isinstance(ended["b"], DeadlineError)
     assert isinstance(ended["c"], RefusedError)
+    assert "c: not begun: b's restart failed" in str(ended["c"])
     assert "restart c" not in world.done
 
 
