@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 
 from tests.engine.sandbox import Sandbox
 
 
+@contextmanager
+def blank(factory: pytest.TempPathFactory, *, two: bool = False) -> Iterator[Sandbox]:
+    """One board with blank modules; nothing is running yet."""
+    sandbox = Sandbox(factory.mktemp("lab"), two=two).prepare()
+    try:
+        yield sandbox
+    finally:
+        sandbox.end()
+
+
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """One board with four blank modules; nothing is running yet."""
-    folder: Path = tmp_path_factory.mktemp("lab")
-    sandbox = Sandbox(folder).prepare()
-    yield sandbox
-    sandbox.end()
+    """Four modules that are still blank."""
+    with blank(tmp_path_factory) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +37,8 @@ def lab(cold: Sandbox) -> Sandbox:
 @pytest.fixture(scope="module")
 def cold_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A control plane and a worker that are still blank."""
-    sandbox = Sandbox(tmp_path_factory.mktemp("lab"), two=True).prepare()
-    yield sandbox
-    sandbox.end()
+    with blank(tmp_path_factory, two=True) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +51,6 @@ def two(cold_two: Sandbox) -> Sandbox:
 @pytest.fixture(scope="module", params=["two", pytest.param("four", marks=pytest.mark.slow)])
 def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """Two Ready nodes, and in the whole run four as well."""
-    sandbox = Sandbox(tmp_path_factory.mktemp(request.param), two=request.param == "two").prepare()
-    try:
+    with blank(tmp_path_factory, two=request.param == "two") as sandbox:
         sandbox.up().ok()
         yield sandbox
-    finally:
-        sandbox.end()
