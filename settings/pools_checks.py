@@ -60,8 +60,6 @@ def served(draft: Draft) -> Iterator[Problem]:
     netboot = draft.netboot
     if netboot.declared and not netboot.has_service:
         yield Problem(("pools",), "need a boot service", "add `homelab:boot_service:` as in Pulumi.homelab.yaml")
-    if netboot.declared and all(node.disabled for node in draft.nodes):
-        yield Problem(("pools",), "are made beside the Talos cluster, which has no nodes", "write or enable its nodes")
     service = netboot.service
     if service is None:
         return

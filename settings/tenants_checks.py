@@ -19,9 +19,6 @@ _RENAME = "rename the tenant"
 
 def needs(draft: Draft) -> Iterator[Problem]:
     """A tenant is made of the platform: an address by MetalLB, certificates by cert-manager, volumes of its etcd."""
-    if draft.tenants and all(node.disabled for node in draft.nodes):
-        fix = "write or enable its nodes"
-        yield Problem(("tenants",), "are pods of the Talos cluster, which has no nodes", fix)
     for tenant in draft.tenants:
         for part, (what, key, fix) in _NEEDED.items():
             if part not in draft.platform.on:
